@@ -1,0 +1,1 @@
+"""The front page: what plugin authors may import, and nothing else."""

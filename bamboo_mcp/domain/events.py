@@ -1,0 +1,176 @@
+"""What happens in a run, as a closed union; the product's record, written before anyone is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from bamboo_mcp.domain.ids import CallId, OwnerId, QuestionId, RunId, SessionId, SteerId, SubagentId
+from bamboo_mcp.domain.questions import Answer, Question
+from bamboo_mcp.domain.runs import Outcome
+from bamboo_mcp.domain.usage import NO_USAGE, Usage
+from bamboo_mcp.domain.value import Tagged, Value
+
+
+class RunStarted(Tagged, frozen=True, kw_only=True):
+    """First event of a run. `owner` tells which server process works on it."""
+
+    session_id: SessionId
+    owner: OwnerId | None = None
+    subagent_id: SubagentId | None = None
+    model: str = ""
+
+
+class RoundStarted(Tagged, frozen=True, kw_only=True):
+    round: int
+
+
+class TextDelta(Tagged, frozen=True, kw_only=True):
+    text: str
+
+
+class ReasoningDelta(Tagged, frozen=True, kw_only=True):
+    text: str
+
+
+class ModelAnswered(Tagged, frozen=True, kw_only=True):
+    """A model call is over. `usage` is of this call alone."""
+
+    round: int
+    model: str = ""
+    stop: str = "end"
+    usage: Usage = NO_USAGE
+
+
+class ProviderWaiting(Tagged, frozen=True, kw_only=True):
+    """The provider asked for patience: a visible wait before the next try."""
+
+    delay_s: float
+    reason: str
+    attempt: int = 1
+
+
+class ToolStarted(Tagged, frozen=True, kw_only=True):
+    call_id: CallId
+    tool: str
+    arguments: Mapping[str, Any] = {}
+
+
+class ToolProgressed(Tagged, frozen=True, kw_only=True):
+    call_id: CallId
+    tool: str
+    done: float
+    total: float | None = None
+    message: str = ""
+
+
+class ToolFinished(Tagged, frozen=True, kw_only=True):
+    """`preview` is the first line or so of the result; the whole is in the session."""
+
+    call_id: CallId
+    tool: str
+    is_error: bool = False
+    duration_s: float = 0.0
+    preview: str = ""
+
+
+class SteerQueued(Tagged, frozen=True, kw_only=True):
+    steer_id: SteerId
+    text: str
+    delivery: str = "next_round"
+
+
+class SteerDelivered(Tagged, frozen=True, kw_only=True):
+    """The model call of `round` reads it."""
+
+    steer_id: SteerId
+    round: int
+
+
+class SteerUndelivered(Tagged, frozen=True, kw_only=True):
+    """The run ended first; the text is handed back."""
+
+    steer_id: SteerId
+    text: str
+
+
+class SteerRefused(Tagged, frozen=True, kw_only=True):
+    steer_id: SteerId
+    reason: str
+
+
+class QuestionAsked(Tagged, frozen=True, kw_only=True):
+    question: Question
+
+
+class QuestionAnswered(Tagged, frozen=True, kw_only=True):
+    question_id: QuestionId
+    answer: Answer
+
+
+class LimitNear(Tagged, frozen=True, kw_only=True):
+    """A soft or hard limit: the model is told to finish, or gets one last round without tools."""
+
+    limit: str
+    value: float
+    final: bool = False
+
+
+class Warned(Tagged, frozen=True, kw_only=True):
+    """Something the watcher should know that did not stop the run."""
+
+    code: str
+    message: str
+
+
+class SubagentSpawned(Tagged, frozen=True, kw_only=True):
+    """In the parent's log: it has a child."""
+
+    subagent_id: SubagentId
+    run_id: RunId
+    title: str = ""
+
+
+class SubagentEnded(Tagged, frozen=True, kw_only=True):
+    subagent_id: SubagentId
+    run_id: RunId
+    status: Literal["completed", "cancelled", "error", "lost"]
+
+
+class RunEnded(Tagged, frozen=True, kw_only=True):
+    """Last event of a run: exactly one in every outcome, and nothing follows it."""
+
+    outcome: Outcome
+
+
+RunEvent: TypeAlias = (
+    RunStarted
+    | RoundStarted
+    | TextDelta
+    | ReasoningDelta
+    | ModelAnswered
+    | ProviderWaiting
+    | ToolStarted
+    | ToolProgressed
+    | ToolFinished
+    | SteerQueued
+    | SteerDelivered
+    | SteerUndelivered
+    | SteerRefused
+    | QuestionAsked
+    | QuestionAnswered
+    | LimitNear
+    | Warned
+    | SubagentSpawned
+    | SubagentEnded
+    | RunEnded
+)
+
+
+class EventRecord(Value, frozen=True, kw_only=True):
+    """An event in a run's log. `seq` counts from 1 without gaps and is the cursor; `at` is epoch seconds."""
+
+    run_id: RunId
+    seq: int
+    at: float
+    event: RunEvent

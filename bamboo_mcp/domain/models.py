@@ -1,0 +1,69 @@
+"""Language models: what one can do, how it is named, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from bamboo_mcp.domain.messages import Message
+from bamboo_mcp.domain.tools import ToolSpec
+from bamboo_mcp.domain.value import Value
+
+Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How hard to think, clamped to what a model knows (providers note, decision 5)."""
+
+Role: TypeAlias = Literal["primary", "fast", "background", "summarisation"]
+
+ToolChoice: TypeAlias = Literal["auto", "none"]
+
+
+class ModelName(Value, frozen=True, kw_only=True):
+    """`provider:model`, split at the first colon: `anthropic:claude-opus-5-5`, `ollama:llama3:8b`."""
+
+    provider: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.model}"
+
+
+class ModelCaps(Value, frozen=True, kw_only=True):
+    """What a model can do. Windows are in tokens. An unknown model has the defaults below."""
+
+    context_window: int = 128_000
+    max_output: int = 8_192
+    efforts: tuple[Effort, ...] = ()
+    thinking: tuple[str, ...] = ()
+    images: bool = True
+    tools: bool = True
+    parallel_tools: bool = True
+
+
+class ModelEntry(Value, frozen=True, kw_only=True):
+    """A line of the menu: a model and whether it can be used now, or exactly what is missing.
+
+    Prices are US dollars per million tokens; None means unknown.
+    """
+
+    name: str
+    provider: str
+    caps: ModelCaps = ModelCaps()
+    ready: bool = False
+    missing: str = ""
+    price_input: float | None = None
+    price_output: float | None = None
+
+
+class ModelRequest(Value, frozen=True, kw_only=True):
+    """One model call. `messages` is the live append-only history: a provider must not change or keep it."""
+
+    model: str
+    messages: Sequence[Message]
+    system: str = ""
+    tools: Sequence[ToolSpec] = ()
+    tool_choice: ToolChoice = "auto"
+    effort: Effort | None = None
+    max_output: int | None = None
+    conversation: str = ""
+    """A stable key of the conversation, for prompt caches and for scripted models."""
+    extra: Mapping[str, Any] = {}

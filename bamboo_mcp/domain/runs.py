@@ -1,0 +1,117 @@
+"""A run: one agent working on one conversation until it ends, once."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from bamboo_mcp.domain.ids import OwnerId, RunId, SessionId, SteerId, SubagentId
+from bamboo_mcp.domain.models import Effort
+from bamboo_mcp.domain.questions import PermissionMode
+from bamboo_mcp.domain.usage import NO_USAGE, Usage
+from bamboo_mcp.domain.value import Value
+
+RunStatus: TypeAlias = Literal[
+    "pending", "running", "waiting", "completed", "cancelled", "error", "lost"
+]
+"""mcp-surface, "Statuses"; `waiting` needs an answer, `lost` means its process died."""
+
+TerminalStatus: TypeAlias = Literal["completed", "cancelled", "error", "lost"]
+
+TERMINAL: frozenset[str] = frozenset(("completed", "cancelled", "error", "lost"))
+
+
+class Limits(Value, frozen=True, kw_only=True):
+    """Every bound of a run; the defaults are those of the reference, section 5.7, where it has one.
+
+    A 0 in `max_tokens` means none may be used, None means no bound.
+    """
+
+    max_rounds: int = 200
+    max_calls_per_round: int = 80
+    max_failures_per_tool: int = 3
+    """Consecutive failures of one tool; the next call is refused without running."""
+    max_identical_calls: int = 3
+    """The same tool with the same arguments in a row (reference 10.3)."""
+    tool_timeout_s: float = 120.0
+    batch_timeout_s: float = 300.0
+    timeout_s: float = 3600.0
+    max_tokens: int | None = None
+    max_cost_usd: float | None = None
+    soft_share: float = 0.8
+    """From this share of rounds, tokens or time on, the model is told to finish."""
+    max_result_chars: int = 200_000
+    """A tool result longer than this is cut in the history: head and tail are kept."""
+
+
+class RunRequest(Value, frozen=True, kw_only=True):
+    """What an agent is asked to do. `model` is resolved (`provider:model`) or empty for the default."""
+
+    run_id: RunId
+    session_id: SessionId
+    subagent_id: SubagentId | None = None
+    model: str = ""
+    effort: Effort | None = None
+    system_prompt: str = ""
+    limits: Limits = Limits()
+    mode: PermissionMode = "default"
+    workspace: str = ""
+    allow_tools: tuple[str, ...] | None = None
+    deny_tools: tuple[str, ...] = ()
+    depth: int = 0
+
+
+Delivery: TypeAlias = Literal["next_round", "when_idle", "interrupt"]
+SteerState: TypeAlias = Literal["queued", "delivered", "undelivered", "refused"]
+
+
+class Steer(Value, frozen=True, kw_only=True):
+    """A message sent to a running agent."""
+
+    steer_id: SteerId
+    text: str
+    delivery: Delivery = "next_round"
+    at: float = 0.0
+
+
+class SteerReceipt(Value, frozen=True, kw_only=True):
+    """Where a steering message is now. It ends in delivered, undelivered or refused, never in two."""
+
+    steer_id: SteerId
+    state: SteerState
+    text: str = ""
+    round: int | None = None
+    """The round whose model call read it."""
+    reason: str = ""
+
+
+class Outcome(Value, frozen=True, kw_only=True):
+    """How a run's body ended. `text` is the answer, or the part of one that a cancelled run had."""
+
+    status: TerminalStatus
+    text: str = ""
+    error_code: str = ""
+    error: str = ""
+    usage: Usage = NO_USAGE
+    rounds: int = 0
+    model: str = ""
+    cost_usd: float | None = None
+    undelivered: tuple[Steer, ...] = ()
+
+
+class RunState(Value, frozen=True, kw_only=True):
+    """What is known of a run at this moment (reference 5.1). Times are seconds since the epoch."""
+
+    run_id: RunId
+    session_id: SessionId
+    status: RunStatus = "pending"
+    owner: OwnerId | None = None
+    subagent_id: SubagentId | None = None
+    started_at: float = 0.0
+    ended_at: float | None = None
+    rounds: int = 0
+    usage: Usage = NO_USAGE
+    last_tool: str = ""
+    last_tool_phase: Literal["", "begin", "finished", "error"] = ""
+    last_event_at: float = 0.0
+    last_seq: int = 0
+    outcome: Outcome | None = None

@@ -1,0 +1,102 @@
+"""What a plugin can hand over: a closed list of frozen descriptions, no host object in sight.
+
+A contribution is data plus a factory. The factory is called when the thing is first needed, with the
+ports it may use (`Services`) or the configuration it serves (`ProviderConfig`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bamboo_mcp.domain.models import ModelEntry
+from bamboo_mcp.domain.secrets import Secret
+from bamboo_mcp.domain.tools import Group
+from bamboo_mcp.ports import (
+    EventLog,
+    EventSink,
+    Launcher,
+    Models,
+    Provider,
+    Questions,
+    Runs,
+    SessionStore,
+    SubagentPort,
+    ToolExecutor,
+)
+from bamboo_mcp.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderConfig:
+    """One configured instance of a provider type; `name` is what people write before the colon."""
+
+    name: str
+    type: str
+    base_url: str = ""
+    api_key: Secret = field(default_factory=lambda: Secret(""))
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderContribution:
+    """A provider type.
+
+    `load` is a factory, or better its place (`package.module:function`), so that the module is
+    imported only when a model of it is first used. `missing` must be cheap and import nothing: it
+    answers "" when the provider can be used, else exactly what is missing. `models` are the rows
+    known without asking the service.
+    """
+
+    type: str
+    load: str | Callable[[ProviderConfig], Provider]
+    missing: Callable[[ProviderConfig], str] = lambda config: ""
+    api_key_env: str = ""
+    """Where the key is when settings do not say: the vendor's usual environment variable."""
+    models: tuple[ModelEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The seams a contributed tool may use."""
+
+    settings: Settings
+    home: Path
+    subagents: SubagentPort
+    models: Models
+    questions: Questions
+    sessions: SessionStore
+    log: EventLog
+    runs: Runs
+    health: Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolsContribution:
+    """A family of tools. `load` is a factory taking `Services`, or its place (`package.module:function`)."""
+
+    name: str
+    load: str | Callable[[Services], ToolExecutor]
+    group: Group = "plugins"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSinkContribution:
+    name: str
+    load: str | Callable[[Services], EventSink]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LauncherContribution:
+    """A way to run subagents, named as in `isolation`."""
+
+    name: str
+    load: str | Callable[[Services], Launcher]
+
+
+Contribution = (
+    ProviderContribution | ToolsContribution | EventSinkContribution | LauncherContribution
+)
+Contributions = Sequence[Contribution]

@@ -1,0 +1,1 @@
+"""The package under test mirrors bamboo_mcp; see README."""
