@@ -2,6 +2,9 @@
 
 A contribution is data plus a factory. The factory is called when the thing is first needed, with the
 ports it may use (`Services`) or the configuration it serves (`ProviderConfig`).
+
+May import: `domain`, `ports`, `settings`. The catalog of providers, the plugin host and every
+plugin meet here without knowing each other.
 """
 
 from __future__ import annotations
