@@ -1,7 +1,7 @@
 """What a plugin can hand over: a closed list of frozen descriptions, no host object in sight.
 
-A contribution is data plus a factory. The factory is called when the thing is first needed, with the
-ports it may use (`Services`) or the configuration it serves (`ProviderConfig`).
+A contribution is data plus a factory. The factory is called when the thing is first needed, with
+the ports it may use (`Services`) or the configuration it serves (`ProviderConfig`).
 
 May import: `domain`, `ports`, `settings`. The catalog of providers, the plugin host and every
 plugin meet here without knowing each other.
@@ -14,14 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bamboo_mcp.domain.events import EventRecord
 from bamboo_mcp.domain.models import ModelEntry
 from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.domain.tools import Group
 from bamboo_mcp.ports import (
     EventLog,
     EventSink,
+    Execute,
     Launcher,
     Models,
+    Notices,
     Provider,
     Questions,
     Runs,
@@ -74,11 +77,19 @@ class Services:
     log: EventLog
     runs: Runs
     health: Callable[[], Awaitable[Mapping[str, Any]]]
+    execute: Execute
+    listen: Callable[[Callable[[EventRecord], None]], Callable[[], None]]
+    """Be told of every event of this process as it happens; returns how to stop that."""
+    notices: Notices | None = None
+    """One board for all control tools, so that each notice is told once; None: no notices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolsContribution:
-    """A family of tools. `load` is a factory taking `Services`, or its place (`package.module:function`)."""
+    """A family of tools.
+
+    `load` is a factory taking `Services`, or its place (`package.module:function`).
+    """
 
     name: str
     load: str | Callable[[Services], ToolExecutor]

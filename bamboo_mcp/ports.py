@@ -28,6 +28,10 @@ from bamboo_mcp.domain.tools import Progress, ToolCall, ToolResult, ToolSpec
 # --- language models ---------------------------------------------------------------------------
 
 
+OnWait = Callable[[float, str, int], None]
+"""Told before a pause asked for by a provider: seconds, reason, number of the failed attempt."""
+
+
 class Provider(Protocol):
     """A language model service.
 
@@ -35,21 +39,22 @@ class Provider(Protocol):
     context closes the connection at once, also in mid-stream.
 
     Raises:
-        ProviderFailure: From `stream`, of the kind that fits; `started` is set once a chunk was yielded.
+        ProviderFailure: From `stream`, of the kind that fits; `started` is set once a chunk was
+            yielded.
     """
 
     @property
     def name(self) -> str: ...
     def caps(self, model: str) -> ModelCaps: ...
     def stream(
-        self, request: ModelRequest
+        self, request: ModelRequest, *, on_wait: OnWait | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]: ...
     async def count(self, request: ModelRequest) -> int | None:
         """Exact input tokens, or None when the service cannot tell."""
         ...
 
     async def models(self) -> Sequence[ModelEntry]:
-        """What this service offers; must not raise because a key is missing, but say so in the entry."""
+        """What this service offers; a missing key is said in the entry and raises nothing."""
         ...
 
 
@@ -104,7 +109,10 @@ class ToolExecutor(Protocol):
 
 
 class Policy(Protocol):
-    """May this call happen? None: yes. An `Answer`: no, with the reason. A `Question`: ask first."""
+    """May this call happen?
+
+    None: yes. An `Answer`: no, with the reason. A `Question`: ask first.
+    """
 
     def decide(
         self, tool: ToolSpec, call: ToolCall, context: ToolContext
@@ -117,9 +125,9 @@ class Policy(Protocol):
 class Questions(Protocol):
     """One broker between those who ask and whoever is there to answer.
 
-    `ask` waits until answered or until `question.expires_in_s` after its birth, then returns a `deny`
-    by `expiry`. `answer` returns False when the question is not open (any more). A listener is told of
-    each new question; it must not block.
+    `ask` waits until answered or until `question.expires_in_s` after its birth, then returns a
+    `deny` by `expiry`. `answer` returns False when the question is not open (any more). A listener
+    is told of each new question; it must not block.
     """
 
     async def ask(self, question: Question) -> Answer: ...
@@ -159,7 +167,10 @@ class EventLog(Protocol):
 
 
 class EventSink(Protocol):
-    """Somebody who wants every event of every run as it happens (a plugin). Neither blocks nor raises."""
+    """Somebody who wants every event of every run as it happens (a plugin).
+
+    Neither blocks nor raises.
+    """
 
     def emit(self, record: EventRecord) -> None: ...
 
@@ -189,7 +200,7 @@ class Inbox(Protocol):
 
     def put(self, steer: Steer) -> None: ...
     def take(self, *, idle: bool = False) -> Sequence[Steer]:
-        """What the next model call shall read; with `idle` also what waits for the agent to be done."""
+        """What the next model call shall read; `idle`: also what waits for the agent to be done."""
         ...
 
     def close_if_empty(self) -> bool: ...
@@ -204,7 +215,7 @@ class Inbox(Protocol):
     @property
     def cancel_reason(self) -> str | None: ...
     def on_interrupt(self, interrupt: Callable[[], None] | None) -> None:
-        """What to call when a cancel or a `delivery: interrupt` arrives; called at once if one has."""
+        """What to call when a cancel or a `delivery: interrupt` comes; at once if one has."""
         ...
 
 
@@ -220,17 +231,23 @@ class RunBody(Protocol):
     ) -> Outcome: ...
 
 
+Execute = Callable[[RunRequest, Inbox], Awaitable[Outcome]]
+"""Run the agent in this process, from its first event to its last; raises nothing of its own."""
+
+
 class Compactor(Protocol):
     """Makes room in a conversation, called once a round.
 
-    Returns the messages the next model call shall see instead of `history`, or None when it fits.
+    `tokens` is the size of the next prompt, kept as a running total so that nothing is counted
+    again. Returns the messages the next model call shall see instead of `history`, or None when
+    it fits.
 
     Raises:
         ContextFull: It does not fit and nothing can be done.
     """
 
     async def fit(
-        self, history: Sequence[Message], request: ModelRequest, caps: ModelCaps
+        self, history: Sequence[Message], *, tokens: int, caps: ModelCaps
     ) -> Sequence[Message] | None: ...
 
 
@@ -263,7 +280,7 @@ class SessionStore(Protocol):
     async def load(
         self, session_id: SessionId, *, offset: int = 0, limit: int | None = None
     ) -> Session:
-        """Messages from `offset` on; a negative offset counts from the end and reads only the tail."""
+        """Messages from `offset` on; a negative one counts from the end and reads only the tail."""
         ...
 
     def open(self, session_id: SessionId) -> AbstractAsyncContextManager[SessionWriter]: ...
@@ -371,6 +388,22 @@ class SubagentPort(Protocol):
     async def receipt(
         self, subagent_id: SubagentId, steer_id: SteerId, *, caller: Subject
     ) -> SteerReceipt: ...
+
+
+class Notices(Protocol):
+    """What changed of a caller's since its last call. Kept in memory and bounded; nothing waits."""
+
+    def watch(self, subagent: Subagent) -> None:
+        """From now on tell `subagent.spec.caller` what becomes of it."""
+        ...
+
+    def told(self, subagent: Subagent, caller: Subject) -> None:
+        """An answer to `caller` shows this state already."""
+        ...
+
+    def take(self, caller: Subject) -> Sequence[str]:
+        """The unread lines, oldest first; they count as read with this."""
+        ...
 
 
 class Runs(Protocol):

@@ -1,26 +1,26 @@
 """Every error we raise on purpose, one tree, each with a stable code.
 
     BambooError
-    ├── InvalidInput            invalid_input        the caller's argument is wrong; says which and what is allowed
+    ├── InvalidInput            invalid_input        a wrong argument; says which, what is allowed
     │   ├── UnknownId           unknown_id           no such subagent, session, run, question
     │   ├── UnknownTool         unknown_tool
     │   └── UnknownModel        unknown_model        names what is known
     ├── SettingsError           bad_settings         names the file, the key and what is allowed
-    ├── RunClosed               run_closed           the run has taken its last round; the message was not queued
-    ├── RunBusy                 run_busy             the session has a run under way (carries its id)
-    ├── RunCancelled            cancelled            somebody asked this run to stop; not asyncio's cancellation
+    ├── RunClosed               run_closed           past its last round; the message was not queued
+    ├── RunBusy                 run_busy             the session has a run under way (says which)
+    ├── RunCancelled            cancelled            a run was asked to stop; not asyncio's own
     ├── LimitReached            limit_reached        depth, concurrency, rounds, tokens, money, time
     ├── PermissionDenied        permission_denied    policy or a person said no
     ├── WorkspaceError          workspace_error      outside the root, a device, too large
     │   └── WorkspaceNotSet     workspace_not_set    says which flag to add
     ├── StorageError            storage_error        reading or writing the home folder failed
-    │   ├── StorageFull         storage_full         the disk is full; nothing written before is lost
-    │   ├── StorageCorrupt      storage_corrupt      a record does not check out; names file and line
+    │   ├── StorageFull         storage_full         the disk is full; what was written is safe
+    │   ├── StorageCorrupt      storage_corrupt      a record does not check out; names the place
     │   └── StorageTooNew       storage_too_new      written by a newer version of bamboo-mcp
     ├── PluginError             plugin_error         a plugin failed; the host goes on
     ├── NotOwner                not_owner            the run belongs to another server process
-    ├── ContextFull             context_full         the conversation no longer fits the model's window
-    └── ProviderError           provider_error       a language model failed (`domain.provider_errors` has the kinds)
+    ├── ContextFull             context_full         longer than the model's window
+    └── ProviderError           provider_error       a model failed; kinds: `domain.provider_errors`
 
 Three audiences, three forms: the model reads `ToolResult(is_error=True)`, the caller catches
 these, the operator reads the log.
@@ -68,8 +68,14 @@ class RunClosed(BambooError):
 
 
 class RunBusy(BambooError):
+    """`run_id` is the run under way."""
+
     code = "run_busy"
     retryable = True
+
+    def __init__(self, message: str, *, run_id: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.run_id = run_id
 
 
 class RunCancelled(BambooError):

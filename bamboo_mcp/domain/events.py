@@ -168,7 +168,10 @@ RunEvent: TypeAlias = (
 
 
 class EventRecord(Value, frozen=True, kw_only=True):
-    """An event in a run's log. `seq` counts from 1 without gaps and is the cursor; `at` is epoch seconds."""
+    """An event in a run's log.
+
+    `seq` counts from 1 without gaps and is the cursor; `at` is epoch seconds.
+    """
 
     run_id: RunId
     seq: int

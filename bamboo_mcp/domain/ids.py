@@ -1,4 +1,4 @@
-"""Identifiers: one NewType per kind of thing, made of 130 random bits so that a guess is hopeless."""
+"""Identifiers: one NewType per kind of thing, 130 random bits each, so that a guess is hopeless."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ CallId = NewType("CallId", str)
 OwnerId = NewType("OwnerId", str)
 """One server process on a home folder; see `disk.locks`."""
 Subject = NewType("Subject", str)
-"""Who is calling: a client, a person at a terminal, or a parent subagent (mcp-surface, "Who is calling")."""
+"""Who is calling: a client, a person at a terminal, or a parent subagent.
+
+See mcp-surface, "Who is calling".
+"""
 
 LOCAL = Subject("local")
 """The one subject of a stdio connection, and of loopback HTTP without a token."""

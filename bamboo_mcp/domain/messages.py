@@ -20,7 +20,7 @@ class TextBlock(Tagged, frozen=True, kw_only=True):
 
 
 class ReasoningBlock(Tagged, frozen=True, kw_only=True):
-    """What the model thought. `ext[provider]` holds the raw signed block; it is sent back only there."""
+    """What the model thought. `ext[provider]` is the raw signed block, sent back only there."""
 
     text: str = ""
     redacted: bool = False
@@ -28,7 +28,10 @@ class ReasoningBlock(Tagged, frozen=True, kw_only=True):
 
 
 class ToolCallBlock(Tagged, frozen=True, kw_only=True):
-    """A tool call as the model wrote it. `arguments_json` is a JSON object, checked by the provider."""
+    """A tool call as the model wrote it.
+
+    `arguments_json` is a JSON object, checked by the provider.
+    """
 
     id: str
     name: str
@@ -43,13 +46,13 @@ class ImageBlock(Tagged, frozen=True, kw_only=True):
 
 
 class RawBlock(Tagged, frozen=True, kw_only=True):
-    """An MCP content block of another kind (audio, resource link, embedded resource), kept verbatim."""
+    """An MCP content block of another kind (audio, a resource or a link to one), kept verbatim."""
 
     raw: Mapping[str, Any]
 
 
 class OpaqueBlock(Tagged, frozen=True, kw_only=True):
-    """A provider's own block (compaction, server tool): verbatim to `provider`, dropped for any other."""
+    """A provider's own block (compaction, server tool): verbatim to `provider`, else dropped."""
 
     provider: str
     raw: Mapping[str, Any]
@@ -60,7 +63,7 @@ Content: TypeAlias = TextBlock | ImageBlock | RawBlock
 
 
 class ToolResultBlock(Tagged, frozen=True, kw_only=True):
-    """The answer to one `ToolCallBlock`. Every call gets exactly one, also when it was cancelled."""
+    """The answer to one `ToolCallBlock`. Every call gets exactly one, a cancelled call too."""
 
     call_id: str
     name: str = ""

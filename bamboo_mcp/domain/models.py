@@ -18,7 +18,10 @@ ToolChoice: TypeAlias = Literal["auto", "none"]
 
 
 class ModelName(Value, frozen=True, kw_only=True):
-    """`provider:model`, split at the first colon: `anthropic:claude-opus-5-5`, `ollama:llama3:8b`."""
+    """`provider:model`, split at the first colon.
+
+    Examples: `anthropic:claude-opus-5-5`, `ollama:llama3:8b`.
+    """
 
     provider: str
     model: str
@@ -55,7 +58,10 @@ class ModelEntry(Value, frozen=True, kw_only=True):
 
 
 class ModelRequest(Value, frozen=True, kw_only=True):
-    """One model call. `messages` is the live append-only history: a provider must not change or keep it."""
+    """One model call.
+
+    `messages` is the live append-only history: a provider must not change or keep it.
+    """
 
     model: str
     messages: Sequence[Message]

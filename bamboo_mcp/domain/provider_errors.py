@@ -1,4 +1,6 @@
-"""How a language model can fail, told apart by kind and not by status code (providers note, section 3).
+"""How a language model can fail, told apart by kind and not by status code.
+
+From the providers note, section 3:
 
     ProviderError
     ├── AuthenticationFailed   no key, or the key is refused
@@ -11,6 +13,7 @@
     ├── BadRequest             the provider refuses the request as it is
     ├── ServerFailed *         the provider's own fault
     ├── BadToolJson *          the model wrote arguments that are not a JSON object
+    ├── Refused                the model declined to answer
     └── UnmatchedRequest       a scripted model has no step for this request
 
 (* = worth another try, as long as nothing was shown yet: `started` is False.)
@@ -92,6 +95,10 @@ class ServerFailed(ProviderFailure):
 class BadToolJson(ProviderFailure):
     code = "bad_tool_json"
     retryable = True
+
+
+class Refused(ProviderFailure):
+    code = "refused"
 
 
 class UnmatchedRequest(ProviderFailure):

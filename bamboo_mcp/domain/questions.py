@@ -22,7 +22,7 @@ def narrower(one: PermissionMode, other: PermissionMode) -> PermissionMode:
 
 Decision: TypeAlias = Literal["allow_once", "allow_session", "deny"]
 Answerer: TypeAlias = Literal["person", "model", "expiry", "closed"]
-"""Who answered: a person, a model through `answer_subagent`, nobody in time, or the run's own end."""
+"""Who answered: a person, a model by `answer_subagent`, nobody in time, or the run's own end."""
 
 
 class Question(Value, frozen=True, kw_only=True):

@@ -44,7 +44,10 @@ class Limits(Value, frozen=True, kw_only=True):
 
 
 class RunRequest(Value, frozen=True, kw_only=True):
-    """What an agent is asked to do. `model` is resolved (`provider:model`) or empty for the default."""
+    """What an agent is asked to do.
+
+    `model` is resolved (`provider:model`) or empty for the default.
+    """
 
     run_id: RunId
     session_id: SessionId
@@ -74,7 +77,10 @@ class Steer(Value, frozen=True, kw_only=True):
 
 
 class SteerReceipt(Value, frozen=True, kw_only=True):
-    """Where a steering message is now. It ends in delivered, undelivered or refused, never in two."""
+    """Where a steering message is now.
+
+    It ends in delivered, undelivered or refused, never in two.
+    """
 
     steer_id: SteerId
     state: SteerState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bamboo_mcp.domain.ids import RunId, SessionId, SubagentId, Subject
+from bamboo_mcp.domain.ids import OwnerId, RunId, SessionId, SubagentId, Subject
 from bamboo_mcp.domain.messages import Message
 from bamboo_mcp.domain.subagents import SubagentSpec
 from bamboo_mcp.domain.value import Value
@@ -14,8 +14,8 @@ from bamboo_mcp.domain.value import Value
 class SessionMeta(Value, frozen=True, kw_only=True):
     """All of a session but its messages. Times are seconds since the epoch.
 
-    `version` counts changes of this record; people's edits (title, pinned) win over a run's copy by it.
-    A session that is a subagent's carries `subagent_id`, `spec` and its latest `run_id`.
+    `version` counts changes of this record; by it people's edits (title, pinned) win over a run's
+    copy. A session that is a subagent's carries `subagent_id`, `spec` and its latest `run_id`.
     """
 
     session_id: SessionId
@@ -31,6 +31,8 @@ class SessionMeta(Value, frozen=True, kw_only=True):
     subagent_id: SubagentId | None = None
     spec: SubagentSpec | None = None
     run_id: RunId | None = None
+    owner: OwnerId | None = None
+    """The server process that works on `run_id`; gone without a `RunEnded` means lost."""
     extra: Mapping[str, Any] = {}
 
 

@@ -1,4 +1,4 @@
-"""What a provider's stream yields: deltas while the model writes, and exactly one `Stop` at the end."""
+"""What a provider's stream yields: deltas while the model writes, and one `Stop` at the end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BlockDone(Tagged, frozen=True, kw_only=True):
 
 
 class Stop(Tagged, frozen=True, kw_only=True):
-    """The end of a stream: the whole message. A stream that ends without one has failed (`Truncated`)."""
+    """The end of a stream: the whole message. A stream without one has failed (`Truncated`)."""
 
     message: Message
     reason: StopReason = "end"

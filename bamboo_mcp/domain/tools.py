@@ -12,7 +12,7 @@ from bamboo_mcp.domain.messages import Content, TextBlock, text_of
 from bamboo_mcp.domain.value import Value
 
 Effect: TypeAlias = Literal["read", "write", "execute", "network", "control"]
-"""What a tool can do to the world. Permissions decide on this, never on annotations (which may lie)."""
+"""What a tool can do to the world. Permissions decide on this, not on annotations: they may lie."""
 
 Group: TypeAlias = Literal["control", "skills", "workspace", "upstream", "plugins"]
 
@@ -39,7 +39,8 @@ class ToolSpec(Value, frozen=True, kw_only=True):
     """A tool as it is offered: to a model, and to MCP clients.
 
     `name` is `[a-z0-9_]`, at most 64 characters. Schemas are JSON Schema 2020-12 whose root is an
-    object. A tool with an `output_schema` answers with `structured` content that is complete by itself.
+    object. A tool with an `output_schema` answers with `structured` content that is complete by
+    itself.
     """
 
     name: str

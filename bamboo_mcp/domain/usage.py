@@ -1,4 +1,7 @@
-"""Token usage as every provider reports it, normalised: `input` is the whole prompt, cached parts included."""
+"""Token usage as every provider reports it, normalised.
+
+`input` is the whole prompt, cached parts included.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""The two shapes of a value: `Value`, frozen and keyword-only, and `Tagged`, a member of a closed union.
+"""The two shapes of a value: `Value`, frozen, and `Tagged`, a member of a closed union.
 
-msgspec's Struct stands where a frozen, slotted dataclass would: the same shape for the type checker
-and for `match`, twelve times cheaper to make, and it reads and writes JSON itself. Unknown fields are
-ignored on reading, so a file written by a newer minor version still opens.
+Both are keyword-only. msgspec's Struct stands where a frozen, slotted dataclass would: the same
+shape for the type checker and for `match`, twelve times cheaper to make, and it reads and writes
+JSON itself. Unknown fields are ignored on reading, so a file written by a newer minor version still
+opens.
 
-`frozen` and `kw_only` are repeated on every class: msgspec does not inherit the second, and the type
-checker reads both only there.
+`frozen` and `kw_only` are repeated on every class: msgspec does not inherit the second, and the
+type checker reads both only there.
 """
 
 from __future__ import annotations

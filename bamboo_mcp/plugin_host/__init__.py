@@ -1,4 +1,4 @@
-"""The door through which everything comes in: hookspecs, contributions, and the host that asks for them.
+"""The door through which everything comes in: hookspecs, sources, and the host that asks.
 
-May import: `domain`, `ports`, `settings`, and pluggy (nobody else does).
+May import: `domain`, `ports`, `settings`, `contributions`, `tools`, and pluggy (nobody else does).
 """

@@ -1,0 +1,56 @@
+"""A run's time: a deadline that stands still while a person is being asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+
+
+class RunClock:
+    """Deadlines on `anyio.current_time()`'s clock; time spent waiting for answers moves them on."""
+
+    __slots__ = ("_paused_at", "_pauses", "_scopes", "deadline", "started")
+
+    def __init__(self, timeout_s: float) -> None:
+        self.started = anyio.current_time()
+        self.deadline = self.started + timeout_s
+        self._scopes: dict[anyio.CancelScope, float] = {}
+        self._pauses = 0
+        self._paused_at = 0.0
+
+    def elapsed(self) -> float:
+        """Seconds worked; time spent waiting for answers is not in it once the answer is there."""
+        return anyio.current_time() - self.started
+
+    def attach(self, scope: anyio.CancelScope, timeout_s: float | None = None) -> None:
+        """Bound an entered scope by the run's deadline, and by `timeout_s` from now if given."""
+        deadline = self.deadline
+        if timeout_s is not None:
+            deadline = min(deadline, anyio.current_time() + timeout_s)
+        self._scopes[scope] = deadline
+        scope.deadline = float("inf") if self._pauses else deadline
+
+    def detach(self, scope: anyio.CancelScope) -> None:
+        self._scopes.pop(scope, None)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        if self._pauses == 0:
+            self._paused_at = anyio.current_time()
+            for scope in self._scopes:
+                scope.deadline = float("inf")
+        self._pauses += 1
+        try:
+            yield
+        finally:
+            self._pauses -= 1
+            if self._pauses == 0:
+                self._go_on(anyio.current_time() - self._paused_at)
+
+    def _go_on(self, waited_s: float) -> None:
+        self.deadline += waited_s
+        self.started += waited_s
+        for scope, deadline in self._scopes.items():
+            self._scopes[scope] = scope.deadline = deadline + waited_s

@@ -1,0 +1,96 @@
+"""The bounds of a run: rounds, tokens and seconds, and which tool calls are refused unrun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bamboo_mcp.agent.clock import RunClock
+from bamboo_mcp.domain.events import LimitNear
+from bamboo_mcp.domain.runs import Limits
+from bamboo_mcp.domain.usage import NO_USAGE, Usage
+
+FINAL_ROUND_S = 60.0
+"""How long the last round may take when the run's time is up."""
+
+
+class RunLimits:
+    """Rounds, tokens and time.
+
+    Near a bound the model is told once; at it, one round without tools is left, except where the
+    bound is 0: then there is none. `max_cost_usd` is carried and not counted here: prices are the
+    run budget's business.
+    """
+
+    def __init__(self, limits: Limits, clock: RunClock) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._warned: set[str] = set()
+        self.usage = NO_USAGE
+
+    def spend(self, usage: Usage) -> None:
+        self.usage = self.usage + usage
+
+    def reached(self, round_number: int) -> LimitNear | None:
+        """The bound that makes `round_number` the last one, if any."""
+        for name, used, bound in self._measures(round_number):
+            if used >= bound:
+                return LimitNear(limit=name, value=bound, final=True)
+        return None
+
+    def near(self, round_number: int) -> LimitNear | None:
+        """The bound that comes near, each said once."""
+        for name, used, bound in self._measures(round_number):
+            if used >= bound * self._limits.soft_share and name not in self._warned:
+                self._warned.add(name)
+                return LimitNear(limit=name, value=bound)
+        return None
+
+    def _measures(self, round_number: int) -> Iterator[tuple[str, float, float]]:
+        limits = self._limits
+        yield "max_rounds", round_number - 1, limits.max_rounds
+        if limits.max_tokens is not None:
+            yield "max_tokens", self.usage.total, limits.max_tokens
+        yield "timeout_s", self._clock.elapsed(), limits.timeout_s
+
+
+class CallLimits:
+    """Which tool calls are not run: too many in a round, the same over and over, a failing tool.
+
+    A tool that failed `max_failures_per_tool` times in a row is refused until another tool
+    succeeds; then it has one more try (reference 5.7 and 10.3).
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._failures: dict[str, int] = {}
+        self._last: tuple[str, str] = ("", "")
+        self._repeats = 0
+
+    def refusal(self, position: int, name: str, arguments_json: str) -> str | None:
+        """Why this call must not run, or None. `position` counts from 0 within the round."""
+        limits = self._limits
+        if position >= limits.max_calls_per_round:
+            return f"not run: a round may have at most {limits.max_calls_per_round} tool calls"
+        self._repeats = self._repeats + 1 if self._last == (name, arguments_json) else 1
+        self._last = (name, arguments_json)
+        if self._repeats > limits.max_identical_calls:
+            return (
+                f"not run: {name} was called {limits.max_identical_calls} times in a row with "
+                "exactly these arguments; its answer will not change, do something else"
+            )
+        failures = self._failures.get(name, 0)
+        if failures >= limits.max_failures_per_tool:
+            return (
+                f"not run: {name} failed {failures} times in a row; "
+                "try another tool or other means, or say what is in the way"
+            )
+        return None
+
+    def note(self, name: str, *, failed: bool) -> None:
+        if failed:
+            self._failures[name] = self._failures.get(name, 0) + 1
+            return
+        self._failures.pop(name, None)
+        if self._failures:
+            ceiling = self._limits.max_failures_per_tool - 1
+            self._failures = {tool: min(n, ceiling) for tool, n in self._failures.items()}

@@ -1,0 +1,295 @@
+"""The agent's loop, to be read aloud: merge steering, ask the model, call its tools, again.
+
+Above it `run` resolves the model and turns faults into an outcome; below it are one model call
+(`model_call`) and the tool calls of one round (`tool_calls`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import anyio
+import anyio.lowlevel
+
+from bamboo_mcp.agent.clock import RunClock
+from bamboo_mcp.agent.limits import FINAL_ROUND_S, CallLimits, RunLimits
+from bamboo_mcp.agent.model_call import Draft, ask_model
+from bamboo_mcp.agent.tool_calls import RoundCalls, sequential_names
+from bamboo_mcp.domain.errors import LimitReached
+from bamboo_mcp.domain.events import (
+    LimitNear,
+    ModelAnswered,
+    RoundStarted,
+    SteerDelivered,
+    Warned,
+)
+from bamboo_mcp.domain.messages import Message, ToolCallBlock, user_message
+from bamboo_mcp.domain.models import ModelRequest
+from bamboo_mcp.domain.provider_errors import BadToolJson, Refused
+from bamboo_mcp.domain.runs import RunRequest, Steer
+from bamboo_mcp.domain.stream import Stop
+from bamboo_mcp.domain.tokens import RunningSize, estimate_text
+from bamboo_mcp.domain.tools import ToolSpec
+from bamboo_mcp.ports import (
+    Compactor,
+    Conversation,
+    Emit,
+    Inbox,
+    Provider,
+    ToolContext,
+    ToolExecutor,
+)
+
+BAD_JSON_TRIES = 2
+"""How often in a row a model may write broken tool arguments before the run fails."""
+
+
+TOKENS_PER_TOOL = 150
+"""What a tool's definition costs, about; the first answer's usage replaces the guess."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop. The history is whole: every open tool call is answered."""
+
+
+class Loop:
+    """One run under way. What it learns goes to the conversation and to `emit` as it happens."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        *,
+        provider: Provider,
+        model: str,
+        system: str,
+        tools: ToolExecutor,
+        specs: Sequence[ToolSpec],
+        context: ToolContext,
+        conversation: Conversation,
+        inbox: Inbox,
+        emit: Emit,
+        compactor: Compactor,
+        clock: RunClock,
+    ) -> None:
+        self._request = request
+        self._provider = provider
+        self._model = model
+        self._system = system
+        self._tools = tools
+        self._specs = specs
+        self._sequential = sequential_names(specs)
+        self._context = context
+        self._conversation = conversation
+        self._inbox = inbox
+        self._emit = emit
+        self._compactor = compactor
+        self._clock = clock
+        self._caps = provider.caps(model)
+        self.origin = f"{provider.name}:{model}"
+        self._refusals = CallLimits(request.limits)
+        self._bad_json = 0
+        self._size = RunningSize(
+            conversation.messages,
+            fixed=estimate_text(system) + TOKENS_PER_TOOL * len(specs),
+        )
+        self.limits = RunLimits(request.limits, clock)
+        self.rounds = 0
+        self.text = ""
+        """The answer so far: the whole one at the end, a part of it if the run is cut off."""
+
+    async def run_rounds(self) -> None:
+        """Run until the agent is done.
+
+        Raises:
+            Stopped: The inbox was asked to cancel.
+            LimitReached: A bound ended it; `text` still holds an answer if the model gave one.
+            ContextFull, ProviderFailure, StorageError: As they are.
+        """
+        while True:
+            if self._inbox.cancel_reason is not None:
+                raise Stopped
+            self.rounds += 1
+            self._emit(RoundStarted(round=self.rounds))
+            self._merge(self._inbox.take())
+            if last := self.limits.reached(self.rounds):
+                if last.value:
+                    await self._last_round(last)
+                raise LimitReached(
+                    f"the run reached {last.limit} = {last.value:g}",
+                    hint="the answer is what there was by then; resume it with a higher limit",
+                )
+            if near := self.limits.near(self.rounds):
+                self._notify(near, "Come to an end: finish what matters most, then answer.")
+            if await self._round() and self._is_done():
+                return
+
+    def _is_done(self) -> bool:
+        # No await between looking for messages and closing: a message is either merged here or
+        # refused by the inbox from now on (architecture section 4).
+        if waiting := self._inbox.take(idle=True):
+            self._merge(waiting, in_round=self.rounds + 1)
+            return False
+        return self._inbox.close_if_empty()
+
+    async def _round(self) -> bool:
+        """One model call and its tools. True when the agent has nothing more to do."""
+        with anyio.CancelScope() as step:
+            self._clock.attach(step)
+            self._inbox.on_interrupt(step.cancel)
+            try:
+                # Lets others run, and a cancel arrive, even when model and tools never wait.
+                await anyio.lowlevel.checkpoint()
+                return await self._ask_and_call(self._specs)
+            finally:
+                self._inbox.on_interrupt(None)
+                self._clock.detach(step)
+        # Only here when the step was cut off: by a cancel, by an interrupting message, or by time.
+        if self._inbox.cancel_reason is not None:
+            raise Stopped
+        return False
+
+    async def _ask_and_call(self, specs: Sequence[ToolSpec]) -> bool:
+        try:
+            stop = await self._ask(specs)
+        except BadToolJson as error:
+            self._bad_json += 1
+            if self._bad_json > BAD_JSON_TRIES:
+                raise
+            self._append(
+                user_message(
+                    f"Your last tool call could not be read: {error.message}. "
+                    "Its arguments must be one JSON object.",
+                    origin="notice:bad_tool_json",
+                    at=time.time(),
+                )
+            )
+            return False
+        self._bad_json = 0
+        if stop.reason == "refusal":
+            raise Refused(f"the model refused: {stop.detail or 'it gave no reason'}")
+        if calls := stop.message.tool_calls:
+            await self._call(calls)
+            return False
+        return stop.reason != "pause"
+
+    async def _ask(self, specs: Sequence[ToolSpec]) -> Stop:
+        history = self._conversation.messages
+        fitted = await self._compactor.fit(history, tokens=self._size.tokens, caps=self._caps)
+        request = ModelRequest(
+            model=self._model,
+            messages=history if fitted is None else fitted,
+            system=self._system,
+            tools=specs,
+            tool_choice="auto" if specs else "none",
+            effort=self._request.effort,
+            conversation=self._request.session_id,
+        )
+        draft = Draft()
+        try:
+            stop = await ask_model(self._provider, request, draft, self._emit)
+        except BaseException:
+            # Cut off or failed: what is whole stays in the history, answered, and the text so far
+            # is the run's. Synchronous, so that it also happens while being cancelled.
+            self._keep(draft)
+            raise
+        self._take_answer(stop)
+        return stop
+
+    def _take_answer(self, stop: Stop) -> None:
+        message = stop.message
+        if not message.at:
+            message = Message(
+                role=message.role,
+                blocks=message.blocks,
+                origin=message.origin or self.origin,
+                at=time.time(),
+            )
+        self._append(message)
+        self._size.anchor(stop.usage)
+        self.limits.spend(stop.usage)
+        if message.text:
+            self.text = message.text
+        self._emit(
+            ModelAnswered(
+                round=self.rounds,
+                model=stop.model or self._model,
+                stop=stop.reason,
+                usage=stop.usage,
+            )
+        )
+        if stop.reason in ("max_tokens", "context_window"):
+            self._emit(Warned(code="answer_cut", message=f"the answer was cut: {stop.reason}"))
+
+    def _keep(self, draft: Draft) -> None:
+        if draft.text:
+            self.text = draft.text
+        if (message := draft.salvage(self.origin, time.time())) is None:
+            return
+        self._append(message)
+        if message.tool_calls:
+            open_calls = self._calls(message.tool_calls)
+            open_calls.close("not run: the round was interrupted")
+            self._append_results(open_calls)
+
+    async def _call(self, blocks: Sequence[ToolCallBlock]) -> None:
+        calls = self._calls(blocks)
+        try:
+            await calls.run(self._sequential)
+        except BaseException:
+            calls.close("cancelled by user" if self._inbox.cancel_reason else "interrupted")
+            raise
+        finally:
+            self._append_results(calls)
+
+    def _calls(self, blocks: Sequence[ToolCallBlock]) -> RoundCalls:
+        return RoundCalls(
+            blocks,
+            tools=self._tools,
+            context=self._context,
+            refusals=self._refusals,
+            limits=self._request.limits,
+            clock=self._clock,
+            emit=self._emit,
+        )
+
+    def _append_results(self, calls: RoundCalls) -> None:
+        self._append(Message(role="user", blocks=calls.blocks(), at=time.time()))
+
+    async def _last_round(self, reached: LimitNear) -> None:
+        """One round without tools, so that an answer still comes out; then the run ends."""
+        self._notify(reached, "You have no tools any more. Answer now with what you have.")
+        with anyio.CancelScope(deadline=anyio.current_time() + FINAL_ROUND_S) as step:
+            self._inbox.on_interrupt(
+                lambda: step.cancel() if self._inbox.cancel_reason is not None else None
+            )
+            try:
+                stop = await self._ask(())
+                if stop.message.tool_calls:
+                    calls = self._calls(stop.message.tool_calls)
+                    calls.close("not run: the run is at its end")
+                    self._append_results(calls)
+            finally:
+                self._inbox.on_interrupt(None)
+        if self._inbox.cancel_reason is not None:
+            raise Stopped
+
+    def _notify(self, limit: LimitNear, words: str) -> None:
+        self._emit(limit)
+        self._append(
+            user_message(
+                f"[limit] {limit.limit} = {limit.value:g} is "
+                f"{'reached' if limit.final else 'near'}. {words}",
+                origin=f"notice:{limit.limit}",
+                at=time.time(),
+            )
+        )
+
+    def _merge(self, steers: Sequence[Steer], *, in_round: int | None = None) -> None:
+        for steer in steers:
+            self._append(user_message(steer.text, origin=f"steer:{steer.steer_id}", at=time.time()))
+            self._emit(SteerDelivered(steer_id=steer.steer_id, round=in_round or self.rounds))
+
+    def _append(self, message: Message) -> None:
+        self._conversation.append(message)
+        self._size.add(message)

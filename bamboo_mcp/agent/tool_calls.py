@@ -1,0 +1,204 @@
+"""The tool calls of one round: run side by side, answered in call order, every one answered."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import anyio
+import msgspec
+
+from bamboo_mcp.agent.clock import RunClock
+from bamboo_mcp.agent.limits import CallLimits
+from bamboo_mcp.domain.events import ToolFinished, ToolProgressed, ToolStarted
+from bamboo_mcp.domain.ids import CallId
+from bamboo_mcp.domain.messages import Content, TextBlock, ToolCallBlock, ToolResultBlock
+from bamboo_mcp.domain.runs import Limits
+from bamboo_mcp.domain.tools import Progress, ToolCall, ToolResult, ToolSpec, error_result
+from bamboo_mcp.ports import Emit, ToolContext, ToolExecutor
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_CHARS = 200
+EVENT_ARGUMENTS_CHARS = 8_192
+PROGRESS_INTERVAL_S = 0.1
+
+
+class RoundCalls:
+    """The calls of one round and the answers that are there so far."""
+
+    def __init__(
+        self,
+        calls: Sequence[ToolCallBlock],
+        *,
+        tools: ToolExecutor,
+        context: ToolContext,
+        refusals: CallLimits,
+        limits: Limits,
+        clock: RunClock,
+        emit: Emit,
+    ) -> None:
+        self._calls = calls
+        self._tools = tools
+        self._context = context
+        self._refusals = refusals
+        self._limits = limits
+        self._clock = clock
+        self._emit = emit
+        self._answers: dict[int, ToolResult] = {}
+        self._started: dict[int, float] = {}
+
+    async def run(self, sequential: frozenset[str]) -> None:
+        """Run them all, those named in `sequential` one at a time, within the batch time."""
+        with anyio.CancelScope() as batch:
+            self._clock.attach(batch, self._limits.batch_timeout_s)
+            try:
+                await self._run_groups(sequential)
+            finally:
+                self._clock.detach(batch)
+        if batch.cancelled_caught:
+            self.close(
+                f"not finished: the calls of a round have {self._limits.batch_timeout_s:g} s"
+            )
+
+    def close(self, reason: str) -> None:
+        """Answer every call that has no answer yet, so that the history stays valid."""
+        for position in range(len(self._calls)):
+            if position not in self._answers:
+                self._finish(position, error_result("cancelled", reason))
+
+    def blocks(self) -> tuple[ToolResultBlock, ...]:
+        """One result for each call, in call order. Call `close` first if the round was cut off."""
+        return tuple(
+            ToolResultBlock(
+                call_id=call.id,
+                name=call.name,
+                content=_content(self._answers[position]),
+                is_error=self._answers[position].is_error,
+            )
+            for position, call in enumerate(self._calls)
+        )
+
+    async def _run_groups(self, sequential: frozenset[str]) -> None:
+        together: list[int] = []
+        for position, call in enumerate(self._calls):
+            if call.name in sequential:
+                await self._run_together(together)
+                together = []
+                await self._run_one(position)
+            else:
+                together.append(position)
+        await self._run_together(together)
+
+    async def _run_together(self, positions: Sequence[int]) -> None:
+        if len(positions) == 1:
+            await self._run_one(positions[0])
+        elif positions:
+            async with anyio.create_task_group() as group:
+                for position in positions:
+                    group.start_soon(self._run_one, position)
+
+    async def _run_one(self, position: int) -> None:
+        call = self._calls[position]
+        arguments = _parse(call.arguments_json)
+        self._started[position] = time.monotonic()
+        self._emit(
+            ToolStarted(
+                call_id=CallId(call.id), tool=call.name, arguments=_shown(call, arguments or {})
+            )
+        )
+        if refusal := self._refusals.refusal(position, call.name, call.arguments_json):
+            self._finish(position, error_result("limit_reached", refusal))
+            return
+        if arguments is None:
+            self._finish(
+                position,
+                error_result("bad_tool_json", f"the arguments of {call.name!r} are no JSON object"),
+            )
+            return
+        result = await self._call(call, arguments)
+        self._refusals.note(call.name, failed=result.is_error)
+        self._finish(position, result)
+
+    async def _call(self, call: ToolCallBlock, arguments: Mapping[str, object]) -> ToolResult:
+        context = replace(self._context, progress=self._progress_of(call))
+        try:
+            return await self._tools.call_tool(
+                ToolCall(id=call.id, name=call.name, arguments=arguments), context
+            )
+        except Exception:
+            logger.exception("tool %s raised in run %s", call.name, self._context.run_id)
+            return error_result(
+                "tool_failed", f"{call.name!r} failed inside; the server's log has the details"
+            )
+
+    def _progress_of(self, call: ToolCallBlock) -> _ProgressEvents:
+        return _ProgressEvents(call, self._emit)
+
+    def _finish(self, position: int, result: ToolResult) -> None:
+        call = self._calls[position]
+        self._answers[position] = result
+        started = self._started.get(position)
+        if started is None:
+            return
+        self._emit(
+            ToolFinished(
+                call_id=CallId(call.id),
+                tool=call.name,
+                is_error=result.is_error,
+                duration_s=round(time.monotonic() - started, 6),
+                preview=result.text[:PREVIEW_CHARS],
+            )
+        )
+
+
+class _ProgressEvents:
+    """A call's progress as events, at most ten a second, the last one always."""
+
+    __slots__ = ("_call", "_emit", "_last")
+
+    def __init__(self, call: ToolCallBlock, emit: Emit) -> None:
+        self._call = call
+        self._emit = emit
+        self._last = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last < PROGRESS_INTERVAL_S and progress.done != progress.total:
+            return
+        self._last = now
+        self._emit(
+            ToolProgressed(
+                call_id=CallId(self._call.id),
+                tool=self._call.name,
+                done=progress.done,
+                total=progress.total,
+                message=progress.message,
+            )
+        )
+
+
+def sequential_names(specs: Sequence[ToolSpec]) -> frozenset[str]:
+    return frozenset(spec.name for spec in specs if spec.sequential)
+
+
+def _parse(arguments_json: str) -> dict[str, object] | None:
+    try:
+        parsed = msgspec.json.decode(arguments_json or "{}")
+    except msgspec.DecodeError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _shown(call: ToolCallBlock, arguments: Mapping[str, object]) -> Mapping[str, object]:
+    if len(call.arguments_json) <= EVENT_ARGUMENTS_CHARS:
+        return arguments
+    return {"cut": call.arguments_json[:EVENT_ARGUMENTS_CHARS]}
+
+
+def _content(result: ToolResult) -> tuple[Content, ...]:
+    if not result.content and result.structured is not None:
+        return (TextBlock(text=msgspec.json.encode(result.structured).decode()),)
+    return result.content

@@ -1,0 +1,1 @@
+"""`bamboo-mcp demo`: a client starts the server, works with subagents and shows what happened."""

@@ -1,0 +1,191 @@
+"""Subagents as tools: look at one in detail, list them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from bamboo_mcp.control.answers import result_part, steer_part
+from bamboo_mcp.control.caller import caller_of
+from bamboo_mcp.control.inspected import (
+    Inspected,
+    Listing,
+    Transcript,
+    TranscriptMessage,
+    details,
+    event_of,
+    joins,
+    listed,
+    transcript_message,
+)
+from bamboo_mcp.control.paging import cursor_of, page_before, page_token, seen_in
+from bamboo_mcp.domain.errors import InvalidInput, UnknownId
+from bamboo_mcp.domain.ids import SubagentId
+from bamboo_mcp.domain.runs import RunStatus
+from bamboo_mcp.domain.subagents import Subagent
+from bamboo_mcp.ports import EventLog, Notices, SessionStore, SubagentPort, ToolContext
+from bamboo_mcp.tools.function import tool
+
+Include = Literal["status", "events", "result", "transcript", "steers"]
+
+_EVENTS_READ = 1_000
+
+
+class SubagentInspection:
+    """The two tools that only read."""
+
+    def __init__(
+        self,
+        subagents: SubagentPort,
+        log: EventLog,
+        sessions: SessionStore,
+        notices: Notices,
+        *,
+        max_result_chars: int,
+    ) -> None:
+        self._subagents = subagents
+        self._log = log
+        self._sessions = sessions
+        self._notices = notices
+        self._max_chars = max_result_chars
+
+    @tool(title="Look at a subagent", effect="read", group="control")
+    async def get_subagent(
+        self,
+        context: ToolContext,
+        *,
+        subagent_id: Annotated[str, Meta(description="sub_…", min_length=1)],
+        after: Annotated[str, Meta(description="A cursor: only events after it.")] = "",
+        include: Annotated[list[Include], Meta(description="The parts wanted.", min_length=1)] = [
+            "status",
+            "result",
+        ],  # noqa: B006
+        offset: Annotated[
+            int,
+            Meta(description="Where to read on: character of result, message of transcript.", ge=0),
+        ] = 0,
+        limit: Annotated[
+            int, Meta(description="At most so many events or messages.", ge=1, le=500)
+        ] = 50,
+    ) -> Inspected:
+        """Look at one subagent: its state, a further page of its result, what it did, its steering.
+
+        Use it to read on in a long result (include result, with the next_offset you were given), to
+        see what became of a steer (steers), or to find out what went wrong (events, transcript).
+        Not for waiting: await_subagents does that without asking again and again.
+
+        Returns the parts asked for; the others are null, and so is result before the end. cursor
+        marks the last event shown.
+
+        Example: {"subagent_id": "sub_k3…", "include": ["result"], "offset": 40000}
+        """
+        caller = caller_of(context)
+        subagent = await self._subagents.get(SubagentId(subagent_id), caller=caller)
+        seen = seen_in(after, [subagent.subagent_id]).get(subagent.subagent_id, 0)
+        if offset and {"result", "transcript"} <= set(include):
+            raise InvalidInput(
+                f"offset {offset} is for result or for transcript, not both in one call",
+                hint="Ask for one of them at a time.",
+            )
+        # Parts share the room of one answer.
+        room = self._max_chars // len(set(include))
+        events, result, transcript = None, None, None
+        if "result" in include and subagent.outcome is not None:
+            result = result_part(subagent, offset, room)
+        if "transcript" in include:
+            transcript = await self._transcript(subagent, offset, limit, room)
+        if "events" in include:
+            events, seen = await self._events(subagent, seen, limit, room)
+        self._notices.watch(subagent)
+        self._notices.told(subagent, caller)
+        return Inspected(
+            subagent_id=subagent.subagent_id,
+            status=subagent.status,
+            details=details(subagent) if "status" in include else None,
+            result=result,
+            steers=[steer_part(one) for one in subagent.steers] if "steers" in include else None,
+            events=events,
+            transcript=transcript,
+            cursor=cursor_of({subagent.subagent_id: seen}),
+            notices=list(self._notices.take(caller)),
+        )
+
+    @tool(title="List subagents", effect="read", group="control")
+    async def list_subagents(
+        self,
+        context: ToolContext,
+        *,
+        status: Annotated[RunStatus, Meta(description="Only these.")] | None = None,
+        parent_id: Annotated[str, Meta(description="Only children of this subagent.")] = "",
+        limit: Annotated[int, Meta(description="At most so many.", ge=1, le=100)] = 20,
+        page: Annotated[str, Meta(description="next_page of the answer before.")] = "",
+    ) -> Listing:
+        """List your subagents, newest first, one short entry each.
+
+        Use it to find an id again, or to see what is still running after a while. Not for waiting
+        (await_subagents), nor for results (get_subagent).
+
+        Returns subagents with subagent_id, title, status, created_at, model, parent_id and
+        last_activity, and next_page, which is null on the last page.
+
+        Example: {"status": "running"}
+        """
+        caller = caller_of(context)
+        # One more than asked for tells whether there is another page.
+        found = await self._subagents.list_subagents(
+            caller=caller,
+            status=status,
+            parent_id=SubagentId(parent_id) if parent_id else None,
+            limit=limit + 1,
+            before=page_before(page),
+        )
+        shown = found[:limit]
+        return Listing(
+            subagents=[listed(one) for one in shown],
+            next_page=page_token(shown[-1].created_at) if len(found) > limit else None,
+            notices=list(self._notices.take(caller)),
+        )
+
+    async def _events(
+        self, subagent: Subagent, after: int, limit: int, max_chars: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Events after a sequence number, and the number of the last one shown."""
+        try:
+            records = await self._log.read(subagent.run_id, after=after, limit=_EVENTS_READ)
+        except UnknownId:
+            return [], after  # it has not begun
+        shown: list[dict[str, Any]] = []
+        room = max_chars
+        for record in records:
+            last = shown[-1] if shown else None
+            event = event_of(record)
+            room -= len(msgspec.json.encode(event))
+            if last is not None and joins(last, record):
+                last.update(seq=record.seq, text=last["text"] + event["text"])
+            elif len(shown) < limit and (room > 0 or not shown):
+                shown.append(event)
+            else:
+                break
+            after = record.seq
+        return shown, after
+
+    async def _transcript(
+        self, subagent: Subagent, offset: int, limit: int, max_chars: int
+    ) -> Transcript:
+        session = await self._sessions.load(subagent.session_id, offset=offset, limit=limit)
+        shown: list[TranscriptMessage] = []
+        room = max_chars
+        for index, message in enumerate(session.messages, start=session.offset):
+            part = transcript_message(index, message)
+            room -= len(msgspec.json.encode(part))
+            if room < 0 and shown:
+                break
+            shown.append(part)
+        following = session.offset + len(shown)
+        return Transcript(
+            messages=shown,
+            total=session.total,
+            next_offset=following if following < session.total else None,
+        )

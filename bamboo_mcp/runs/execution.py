@@ -1,0 +1,104 @@
+"""The one background path of a run: start, body, messages safe, one terminal event, result safe.
+
+Whatever runs an agent goes through `RunExecution.execute`: an MCP call, a subagent, a plugin. The
+order is the promise (architecture section 5): the messages are flushed before `RunEnded` is written,
+and `RunEnded` is flushed before `execute` returns, so that "completed" means "on disk".
+"""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+import msgspec
+
+from bamboo_mcp.domain.errors import BambooError
+from bamboo_mcp.domain.events import RunEnded, RunEvent, RunStarted, SteerUndelivered
+from bamboo_mcp.domain.ids import OwnerId
+from bamboo_mcp.domain.runs import Outcome, RunRequest
+from bamboo_mcp.ports import EventLog, Inbox, RunBody, SessionStore
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 10.0
+"""How long a finished run waits for the disk before it is told on with a warning in the log."""
+
+
+class RunExecution:
+    def __init__(self, *, log: EventLog, sessions: SessionStore, owner: OwnerId) -> None:
+        self._log = log
+        self._sessions = sessions
+        self._owner = owner
+
+    async def execute(self, request: RunRequest, body: RunBody, inbox: Inbox) -> Outcome:
+        """Run `body` to its end. Raises nothing of its own; outside cancellation passes through.
+
+        A run that is cancelled from outside (the server stops) ends as `lost`: it can be resumed.
+        """
+        outcome = Outcome(
+            status="lost", error_code="server_stopped", error="the server stopped while it ran"
+        )
+        try:
+            outcome = await self._run(request, body, inbox)
+        except BambooError as error:
+            outcome = Outcome(status="error", error_code=error.code, error=error.message)
+        except Exception:
+            logger.exception("run %s failed inside", request.run_id)
+            outcome = Outcome(
+                status="error",
+                error_code="internal",
+                error="the run failed inside; the server's log has the details",
+            )
+        finally:
+            if undelivered := tuple(inbox.close()):
+                outcome = msgspec.structs.replace(outcome, undelivered=undelivered)
+            self._end(request, outcome)
+            await self._flush(request)
+        return outcome
+
+    def end_unstarted(self, request: RunRequest, outcome: Outcome) -> Outcome:
+        """End a run that never came to execution: cancelled while it was waiting, or refused."""
+        return self._end(request, outcome)
+
+    async def _run(self, request: RunRequest, body: RunBody, inbox: Inbox) -> Outcome:
+        def emit(event: RunEvent) -> None:
+            self._log.append(request.run_id, event)
+
+        emit(
+            RunStarted(
+                session_id=request.session_id,
+                owner=self._owner,
+                subagent_id=request.subagent_id,
+                model=request.model,
+            )
+        )
+        async with self._sessions.open(request.session_id) as conversation:
+            outcome = await body.run(request, conversation, inbox, emit)
+            try:
+                await conversation.flush()
+            except BambooError as error:
+                # The answer is still worth more than the error: keep its text beside it.
+                outcome = msgspec.structs.replace(
+                    outcome, status="error", error_code=error.code, error=error.message
+                )
+        return outcome
+
+    def _end(self, request: RunRequest, outcome: Outcome) -> Outcome:
+        """Write the end. A log that takes no more is reported, and the outcome still handed on."""
+        try:
+            for steer in outcome.undelivered:
+                event = SteerUndelivered(steer_id=steer.steer_id, text=steer.text)
+                self._log.append(request.run_id, event)
+            self._log.append(request.run_id, RunEnded(outcome=outcome))
+        except BambooError:
+            logger.exception("run %s could not record its end", request.run_id)
+        return outcome
+
+    async def _flush(self, request: RunRequest) -> None:
+        with anyio.move_on_after(FLUSH_S, shield=True) as scope:
+            try:
+                await self._log.flush(request.run_id)
+            except BambooError:
+                logger.exception("the log of run %s could not be made durable", request.run_id)
+        if scope.cancelled_caught:
+            logger.warning("the log of run %s was not flushed within %s s", request.run_id, FLUSH_S)

@@ -1,0 +1,52 @@
+"""The latest events of one run in memory, and the bell its followers wait for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
+import anyio
+
+from bamboo_mcp.domain.events import EventRecord, RunEnded
+
+
+class LiveRun:
+    """Keeps the last `keep` records (all when None); a reader that needs older ones is told so."""
+
+    __slots__ = ("_bell", "ended", "last_seq", "records")
+
+    def __init__(self, *, last_seq: int = 0, keep: int | None = None) -> None:
+        self.records: deque[EventRecord] = deque(maxlen=keep)
+        self.last_seq = last_seq
+        self.ended = False
+        self._bell: anyio.Event | None = None
+
+    def push(self, record: EventRecord) -> None:
+        self.records.append(record)
+        self.last_seq = record.seq
+        if type(record.event) is RunEnded:
+            self.ended = True
+        if self._bell is not None:
+            self._bell.set()
+            self._bell = None
+
+    def since(self, after: int, limit: int | None = None) -> Sequence[EventRecord] | None:
+        """The records behind `after`, or None when some of them are no longer here."""
+        count = self.last_seq - after
+        if count <= 0:
+            return ()
+        held = len(self.records)
+        if count > held:
+            return None
+        if count <= 32:
+            found = [self.records[index] for index in range(-count, 0)]
+            return found if limit is None else found[:limit]
+        stop = held if limit is None else held - count + limit
+        return list(islice(self.records, held - count, stop))
+
+    async def wait(self) -> None:
+        """Return after the next `push`. No await lies between a look at `since` and this."""
+        if self._bell is None:
+            self._bell = anyio.Event()
+        await self._bell.wait()

@@ -1,0 +1,181 @@
+"""One run folded from its events, cheap enough to be told every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import anyio
+
+from bamboo_mcp.domain.events import (
+    EventRecord,
+    ModelAnswered,
+    QuestionAnswered,
+    QuestionAsked,
+    RoundStarted,
+    RunEnded,
+    RunStarted,
+    ToolFinished,
+    ToolStarted,
+)
+from bamboo_mcp.domain.ids import OwnerId, QuestionId, RunId, SessionId, SubagentId
+from bamboo_mcp.domain.questions import Question
+from bamboo_mcp.domain.runs import Outcome, RunState, RunStatus
+from bamboo_mcp.domain.usage import NO_USAGE
+
+
+class RunTrack:
+    """What `RunState` says, kept up to date. The value itself is only built when somebody asks."""
+
+    __slots__ = (
+        "_bell",
+        "changed_seq",
+        "ended_at",
+        "last_event_at",
+        "last_seq",
+        "last_tool",
+        "last_tool_phase",
+        "outcome",
+        "owner",
+        "questions",
+        "rounds",
+        "run_id",
+        "session_id",
+        "started_at",
+        "status",
+        "subagent_id",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        run_id: RunId,
+        *,
+        session_id: SessionId | None = None,
+        subagent_id: SubagentId | None = None,
+        owner: OwnerId | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.session_id = session_id or SessionId("")
+        self.subagent_id = subagent_id
+        self.owner = owner
+        self.status: RunStatus = "pending"
+        self.started_at = 0.0
+        self.ended_at: float | None = None
+        self.rounds = 0
+        self.usage = NO_USAGE
+        self.last_tool = ""
+        self.last_tool_phase: Literal["", "begin", "finished", "error"] = ""
+        self.last_event_at = 0.0
+        self.last_seq = 0
+        self.changed_seq = 0
+        """Number of the event that last changed the status."""
+        self.outcome: Outcome | None = None
+        self.questions: dict[QuestionId, Question] = {}
+        self._bell: anyio.Event | None = None
+
+    def apply(self, record: EventRecord) -> bool:
+        """Take one event in, in order; True when the status is another one now."""
+        self.last_seq = record.seq
+        self.last_event_at = record.at
+        fold = _FOLDS.get(type(record.event))
+        if fold is None:
+            return False
+        before = self.status
+        fold(self, record.event)
+        if self.status == before:
+            return False
+        self.changed_seq = record.seq
+        return True
+
+    def lose(self) -> None:
+        """Its process is gone without a last event."""
+        self.status = "lost"
+        self.ended_at = self.last_event_at
+        self.changed_seq = self.last_seq
+        self.questions.clear()
+        self.outcome = Outcome(
+            status="lost",
+            error_code="owner_gone",
+            error="the server process that worked on it is gone",
+            usage=self.usage,
+            rounds=self.rounds,
+        )
+
+    def state(self) -> RunState:
+        return RunState(
+            run_id=self.run_id,
+            session_id=self.session_id,
+            status=self.status,
+            owner=self.owner,
+            subagent_id=self.subagent_id,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            rounds=self.rounds,
+            usage=self.usage,
+            last_tool=self.last_tool,
+            last_tool_phase=self.last_tool_phase,
+            last_event_at=self.last_event_at,
+            last_seq=self.last_seq,
+            outcome=self.outcome,
+        )
+
+    def ring(self) -> None:
+        """Wake those who wait for a change."""
+        if self._bell is not None:
+            self._bell.set()
+            self._bell = None
+
+    async def wait(self) -> None:
+        """Return after the next `ring`. No await lies between a look at the state and this."""
+        if self._bell is None:
+            self._bell = anyio.Event()
+        await self._bell.wait()
+
+    def _started(self, event: RunStarted) -> None:
+        self.session_id = event.session_id
+        self.subagent_id = event.subagent_id
+        self.owner = event.owner
+        self.started_at = self.last_event_at
+        self.status = "running"
+
+    def _round(self, event: RoundStarted) -> None:
+        self.rounds = event.round
+
+    def _answered(self, event: ModelAnswered) -> None:
+        self.usage = self.usage + event.usage
+
+    def _tool_started(self, event: ToolStarted) -> None:
+        self.last_tool = event.tool
+        self.last_tool_phase = "begin"
+
+    def _tool_finished(self, event: ToolFinished) -> None:
+        self.last_tool = event.tool
+        self.last_tool_phase = "error" if event.is_error else "finished"
+
+    def _question_asked(self, event: QuestionAsked) -> None:
+        self.questions[event.question.question_id] = event.question
+        self.status = "waiting"
+
+    def _question_answered(self, event: QuestionAnswered) -> None:
+        self.questions.pop(event.question_id, None)
+        if not self.questions and self.status == "waiting":
+            self.status = "running"
+
+    def _ended(self, event: RunEnded) -> None:
+        self.outcome = event.outcome
+        self.status = event.outcome.status
+        self.ended_at = self.last_event_at
+        self.questions.clear()
+
+
+_FOLDS: dict[type, Callable[[RunTrack, Any], None]] = {
+    RunStarted: RunTrack._started,
+    RoundStarted: RunTrack._round,
+    ModelAnswered: RunTrack._answered,
+    ToolStarted: RunTrack._tool_started,
+    ToolFinished: RunTrack._tool_finished,
+    QuestionAsked: RunTrack._question_asked,
+    QuestionAnswered: RunTrack._question_answered,
+    RunEnded: RunTrack._ended,
+}

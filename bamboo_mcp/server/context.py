@@ -1,0 +1,46 @@
+"""What a direct call may know and do: the client calls a tool itself, its host asked the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from bamboo_mcp.domain.ids import LOCAL, Subject
+from bamboo_mcp.domain.questions import Answer, PermissionMode, Question
+from bamboo_mcp.domain.tools import Progress
+from bamboo_mcp.ports import ToolContext
+
+
+async def _nobody_to_ask(question: Question) -> Answer:
+    return Answer(
+        decision="deny",
+        by="closed",
+        reason="nobody can be asked over this connection; the server's settings decide "
+        "(permissions.direct_mode, permissions.allow_commands)",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectCalls:
+    """The settings of direct calls (mcp-surface, "Permissions, seen from outside").
+
+    `workspace` is asked at each call: a client's roots may arrive after its first one.
+    """
+
+    mode: PermissionMode
+    workspace: Callable[[], Path | None] = lambda: None
+    caller: Subject = LOCAL
+    max_wait_s: float = 45.0
+
+    def context(self, progress: Callable[[Progress], None]) -> ToolContext:
+        return ToolContext(
+            caller=self.caller,
+            mode=self.mode,
+            ask=_nobody_to_ask,
+            progress=progress,
+            workspace=self.workspace(),
+            deadline=anyio.current_time() + self.max_wait_s,
+        )

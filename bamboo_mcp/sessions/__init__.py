@@ -1,0 +1,4 @@
+"""Conversations between runs: the journal store, its index, and a store in memory.
+
+May import: `domain`, `ports`, `disk`, and tinydb (nobody else does).
+"""

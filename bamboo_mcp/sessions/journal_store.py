@@ -1,0 +1,279 @@
+"""Sessions on disk: an append-only journal each, and a small record that is replaced when edited."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from bamboo_mcp.disk.atomic import remove_leftovers
+from bamboo_mcp.disk.calls import file_size, storage_error
+from bamboo_mcp.disk.encoding import encode
+from bamboo_mcp.disk.journal import Journal, Page
+from bamboo_mcp.disk.journals import Journals
+from bamboo_mcp.disk.layout import is_plain, sessions_folder
+from bamboo_mcp.disk.lines import Damage, Record
+from bamboo_mcp.disk.locks import try_lock
+from bamboo_mcp.domain.errors import InvalidInput, StorageError, UnknownId
+from bamboo_mcp.domain.ids import SessionId
+from bamboo_mcp.domain.messages import Message
+from bamboo_mcp.domain.sessions import Session, SessionMeta
+from bamboo_mcp.ports import SessionWriter
+from bamboo_mcp.sessions.index import SessionIndex
+from bamboo_mcp.sessions.listing import edited, exists_already, unknown
+from bamboo_mcp.sessions.records import (
+    KIND,
+    MESSAGES,
+    RECORD,
+    read_messages,
+    read_meta,
+    session_folder,
+    write_meta,
+)
+
+logger = logging.getLogger(__name__)
+
+_SMALL = 64 * 1024
+"""A file up to this is read before a worker thread would have begun."""
+_PATIENCE_S = 10.0
+"""How long an edit waits for the edits of other processes."""
+
+T = TypeVar("T")
+
+_decode = msgspec.json.Decoder(Message).decode
+
+
+class _JournalWriter:
+    """One open session. What other writers appended comes in before each append of its own."""
+
+    def __init__(self, journals: Journals, folder: Path) -> None:
+        self._journals = journals
+        self._folder = folder
+        self._messages: list[Message] = []
+        self._journal: Journal = journals.open(
+            folder / MESSAGES, KIND, shared=True, on_foreign=self._take
+        )
+        self._meta: SessionMeta | None = None
+
+    @property
+    def meta(self) -> SessionMeta:
+        """As it was when the session was opened."""
+        assert self._meta is not None
+        return self._meta
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        return self._messages
+
+    def append(self, message: Message) -> None:
+        try:
+            self._journal.append(encode(message))
+        except UnknownId as error:
+            raise unknown(self._folder.name) from error
+        self._messages.append(message)
+
+    async def flush(self) -> None:
+        await self._journals.flush(self._journal)
+
+    async def fill(self) -> None:
+        page = await _near(self._folder, partial(read_messages, self._folder))
+        # Later ones come in as foreign, with the next append.
+        known = [record for record in page.records if record.seq <= self._journal.last_seq]
+        self._messages.extend(await _near(self._folder, partial(decode_all, self._folder, known)))
+        self._meta = read_meta(self._folder, page.header)
+
+    def close(self) -> None:
+        self._journal.close()
+
+    def _take(self, record: Record) -> None:
+        self._messages.extend(decode_all(self._folder, (record,)))
+
+
+class JournalSessionStore:
+    """The `SessionStore` of a home folder, in `<home>/sessions/<id>/`.
+
+    Several processes may use one home folder. `index` is a cache for `list_sessions`, nothing more.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        journals: Journals,
+        index: SessionIndex,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sessions = sessions_folder(home)
+        self._journals = journals
+        self._index = index
+        self._clock = clock
+        self._durable = journals.durability != "process"
+        self._turns: dict[SessionId, tuple[anyio.Lock, list[None]]] = {}
+
+    async def create(self, meta: SessionMeta, messages: Sequence[Message] = ()) -> None:
+        if not is_plain(meta.session_id):
+            raise InvalidInput(
+                f"{meta.session_id!r} cannot be a session id",
+                hint="letters, digits, - and _, at most 80 of them",
+            )
+        path = self._sessions / meta.session_id / MESSAGES
+        payloads = (encode(message) for message in messages)
+        try:
+            journal = self._journals.create(path, KIND, encode(meta), payloads, shared=True)
+        except FileExistsError as error:
+            raise exists_already(meta.session_id) from error
+        journal.close()
+        self._index.put(meta)
+        await self._journals.flush(journal)
+
+    async def load(
+        self, session_id: SessionId, *, offset: int = 0, limit: int | None = None
+    ) -> Session:
+        folder = session_folder(self._sessions, session_id)
+        return await _near(folder, partial(_load, folder, offset, limit))
+
+    @asynccontextmanager
+    async def open(self, session_id: SessionId) -> AsyncIterator[SessionWriter]:
+        folder = session_folder(self._sessions, session_id)
+        try:
+            writer = _JournalWriter(self._journals, folder)
+        except UnknownId as error:
+            raise unknown(session_id) from error
+        try:
+            await writer.fill()
+            yield writer
+        finally:
+            writer.close()
+
+    async def edit(
+        self, session_id: SessionId, change: Callable[[SessionMeta], SessionMeta]
+    ) -> SessionMeta:
+        folder = session_folder(self._sessions, session_id)
+        async with self._alone(session_id, folder):
+            meta = edited(read_meta(folder), change, self._clock())
+            remove_leftovers(folder / RECORD)
+            write = partial(
+                write_meta, folder, meta, durable=self._durable, calls=self._journals.calls
+            )
+            if self._durable:
+                await anyio.to_thread.run_sync(write)
+            else:
+                write()
+        self._index.put(meta)
+        return meta
+
+    async def list_sessions(
+        self, *, limit: int = 20, before: float | None = None, subagents_only: bool = False
+    ) -> Sequence[SessionMeta]:
+        return await self._index.page(limit=limit, before=before, subagents_only=subagents_only)
+
+    async def delete(self, session_id: SessionId) -> None:
+        folder = session_folder(self._sessions, session_id)
+        async with self._alone(session_id, folder):
+            await anyio.to_thread.run_sync(self._delete, folder)
+        self._index.remove(session_id)
+
+    async def check(self, session_id: SessionId) -> Sequence[Damage]:
+        """Every damaged line of a session's journal; reads all of it and repairs nothing."""
+        folder = session_folder(self._sessions, session_id)
+        page = await anyio.to_thread.run_sync(read_messages, folder)
+        return page.damage
+
+    def _delete(self, folder: Path) -> None:
+        # Renamed first, so that a crash in the middle leaves no half of a session in the list.
+        doomed = folder.with_name(f".deleted-{folder.name}-{secrets.token_hex(4)}")
+        try:
+            try:
+                self._journals.calls.replace(str(folder), str(doomed))
+            except PermissionError:
+                doomed = folder  # Windows, while a file in it is open
+            shutil.rmtree(doomed)
+        except OSError as error:
+            raise storage_error(error, str(folder), "delete") from error
+
+    @asynccontextmanager
+    async def _alone(self, session_id: SessionId, folder: Path) -> AsyncIterator[None]:
+        """The only one to change the record of a session: of our tasks, and of all processes."""
+        lock, users = self._turns.setdefault(session_id, (anyio.Lock(), []))
+        users.append(None)
+        try:
+            async with lock:
+                fd = await self._lock_file(folder)
+                try:
+                    # Deleted while we waited: the file we locked is no longer in its place.
+                    if not (folder / MESSAGES).exists():
+                        raise unknown(session_id)
+                    yield
+                finally:
+                    os.close(fd)  # which lets go of the lock
+        finally:
+            users.pop()
+            if not users:
+                self._turns.pop(session_id, None)
+
+    async def _lock_file(self, folder: Path) -> int:
+        path = str(folder / "lock")
+        try:
+            fd = self._journals.calls.open(path, os.O_RDWR | os.O_CREAT)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise unknown(folder.name) from error
+        except OSError as error:
+            raise storage_error(error, path, "open") from error
+        try:
+            with anyio.move_on_after(_PATIENCE_S):
+                pause = 0.0005
+                while not try_lock(fd):
+                    await anyio.sleep(pause)
+                    pause = min(pause * 2, 0.02)
+                return fd
+            raise StorageError(f"another process has held {path!r} for {_PATIENCE_S:g} s")
+        except BaseException:
+            os.close(fd)
+            raise
+
+
+def decode_all(folder: Path, records: Iterable[Record]) -> list[Message]:
+    """The messages in `records`; one that this version does not understand is reported and left out."""
+    messages: list[Message] = []
+    for seq, payload in records:
+        try:
+            messages.append(_decode(payload))
+        except msgspec.DecodeError as error:
+            logger.warning("session %s: message %d stepped over: %s", folder.name, seq, error)
+    return messages
+
+
+def _load(folder: Path, offset: int, limit: int | None) -> Session:
+    page: Page
+    if offset < 0:
+        page = read_messages(folder, tail=-offset, limit=limit)
+        start = max(0, page.last_seq + offset)
+    else:
+        page = read_messages(folder, after=offset, limit=limit)
+        start = min(offset, page.last_seq)
+    # Positions are counted in the file: damage leaves a hole and moves nothing.
+    records = [record for record in page.records if limit is None or record.seq <= start + limit]
+    return Session(
+        meta=read_meta(folder, page.header),
+        messages=decode_all(folder, records),
+        offset=start,
+        total=page.last_seq,
+    )
+
+
+async def _near(folder: Path, read: Callable[[], T]) -> T:
+    """Read at once when there is little, else in a worker thread."""
+    if file_size(folder / MESSAGES) <= _SMALL:
+        return read()
+    return await anyio.to_thread.run_sync(read)

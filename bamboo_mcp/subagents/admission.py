@@ -1,0 +1,125 @@
+"""Who may become a subagent: what was asked, checked and completed, before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from bamboo_mcp.domain.errors import InvalidInput, LimitReached
+from bamboo_mcp.domain.ids import RunId, SubagentId
+from bamboo_mcp.domain.questions import PermissionMode, narrower
+from bamboo_mcp.domain.runs import RunRequest
+from bamboo_mcp.domain.subagents import SubagentSpec
+from bamboo_mcp.ports import Launcher, Models
+from bamboo_mcp.subagents.views import session_of
+
+MAX_TASK_CHARS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubagentRules:
+    """The bounds of this process, from settings."""
+
+    default_isolation: str = "in_process"
+    max_depth: int = 4
+    max_concurrent: int = 16
+    """Side by side at each depth, so that a parent that waits never starves its children."""
+    max_unfinished: int = 1_000
+    default_mode: PermissionMode = "default"
+    max_mode: PermissionMode = "accept_edits"
+    spawn_tools: tuple[str, ...] = ()
+    """What a subagent that may not spawn is denied."""
+
+
+class Admission:
+    """Completes a spec from the rules and its parent.
+
+    `resolve_workspace(asked, parent's or "")` gives the folder to work in, "" for none; it raises
+    `WorkspaceError` for one outside.
+    """
+
+    def __init__(
+        self,
+        rules: SubagentRules,
+        *,
+        launchers: Mapping[str, Launcher],
+        models: Models,
+        resolve_workspace: Callable[[str, str], str],
+    ) -> None:
+        self._rules = rules
+        self._launchers = launchers
+        self._models = models
+        self._resolve_workspace = resolve_workspace
+
+    def check_task(self, spec: SubagentSpec, unfinished: int) -> None:
+        """What can be said without looking anything up.
+
+        Raises:
+            InvalidInput, LimitReached: With the value and the bound.
+        """
+        if not spec.task.strip():
+            raise InvalidInput("the task is empty", hint="say what the subagent shall do")
+        if len(spec.task) > MAX_TASK_CHARS:
+            raise InvalidInput(
+                f"the task has {len(spec.task)} characters, at most {MAX_TASK_CHARS} are taken",
+                hint="write the material to a file and name the file in the task",
+            )
+        if spec.depth > self._rules.max_depth:
+            raise LimitReached(
+                f"a subagent at depth {spec.depth} is refused, the deepest is "
+                f"{self._rules.max_depth}",
+                hint="do the work in this agent, or raise subagents.max_depth",
+            )
+        if unfinished >= self._rules.max_unfinished:
+            raise LimitReached(
+                f"{unfinished} subagents are unfinished, no more are taken",
+                hint="await or cancel some, or raise subagents.max_queued",
+            )
+
+    async def complete(self, spec: SubagentSpec, parent: SubagentSpec | None) -> SubagentSpec:
+        """Fill in what was left open; never freer than the parent.
+
+        Raises:
+            UnknownModel, AuthenticationFailed, WorkspaceError, InvalidInput: What cannot be had.
+        """
+        isolation = spec.isolation or self._rules.default_isolation
+        if isolation not in self._launchers:
+            known = ", ".join(sorted(self._launchers))
+            raise InvalidInput(f"isolation {isolation!r} is not known; there is: {known}")
+        provider, model = await self._models.resolve(
+            spec.model or (parent.model if parent is not None else "")
+        )
+        mode = narrower(spec.permission_mode or self._rules.default_mode, self._rules.max_mode)
+        base = ""
+        if parent is not None:
+            mode = narrower(mode, parent.permission_mode or self._rules.default_mode)
+            base = parent.workspace
+        return msgspec.structs.replace(
+            spec,
+            model=f"{provider.name}:{model}",
+            isolation=isolation,
+            permission_mode=mode,
+            workspace=self._resolve_workspace(spec.workspace, base),
+        )
+
+    def launcher(self, spec: SubagentSpec) -> Launcher:
+        return self._launchers[spec.isolation]
+
+    def request(self, spec: SubagentSpec, subagent_id: SubagentId, run_id: RunId) -> RunRequest:
+        denied = spec.deny_tools if spec.may_spawn else spec.deny_tools + self._rules.spawn_tools
+        return RunRequest(
+            run_id=run_id,
+            session_id=session_of(subagent_id),
+            subagent_id=subagent_id,
+            model=spec.model,
+            effort=spec.effort,
+            system_prompt=spec.system_prompt,
+            limits=spec.limits,
+            mode=spec.permission_mode or self._rules.default_mode,
+            workspace=spec.workspace,
+            allow_tools=spec.allow_tools,
+            deny_tools=denied,
+            depth=spec.depth,
+        )

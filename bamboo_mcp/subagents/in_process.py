@@ -1,0 +1,41 @@
+"""The launcher that runs a subagent as a task of this process: cheapest, and not isolated."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from bamboo_mcp.domain.runs import Outcome, RunRequest, Steer
+from bamboo_mcp.domain.subagents import SubagentSpec
+from bamboo_mcp.ports import Execute, Inbox, SubagentLink
+
+
+class InProcessLauncher:
+    """A `Launcher` that executes a run in the task that awaits the link's result."""
+
+    name = "in_process"
+
+    def __init__(self, *, execute: Execute, new_inbox: Callable[[], Inbox]) -> None:
+        self._execute = execute
+        self._new_inbox = new_inbox
+
+    @asynccontextmanager
+    async def launch(self, spec: SubagentSpec, request: RunRequest) -> AsyncIterator[SubagentLink]:
+        # Nothing to reap: the run lives in the task of whoever awaits `result`, and ends with it.
+        yield _Link(self._execute, self._new_inbox(), request)
+
+
+class _Link:
+    def __init__(self, execute: Execute, inbox: Inbox, request: RunRequest) -> None:
+        self._execute = execute
+        self._inbox = inbox
+        self._request = request
+
+    async def result(self) -> Outcome:
+        return await self._execute(self._request, self._inbox)
+
+    def steer(self, steer: Steer) -> None:
+        self._inbox.put(steer)
+
+    def cancel(self, reason: str) -> None:
+        self._inbox.cancel(reason)

@@ -1,0 +1,171 @@
+"""The lives of this process's subagents: one task owns one child, from its birth to its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import anyio
+from anyio.abc import TaskGroup
+
+from bamboo_mcp.domain.errors import BambooError
+from bamboo_mcp.domain.events import EventRecord, RunEnded, SubagentEnded, SubagentSpawned
+from bamboo_mcp.domain.ids import RunId, SubagentId
+from bamboo_mcp.domain.runs import Outcome
+from bamboo_mcp.ports import EventLog, Launcher
+from bamboo_mcp.runs.execution import RunExecution
+from bamboo_mcp.subagents.child import OBSERVED, Child
+
+logger = logging.getLogger(__name__)
+
+KEPT_ENDED = 1_000
+"""Ended subagents kept in memory; older ones are read from disk."""
+
+
+class Lifetimes:
+    """Children by id, and the tasks that run them in `group`, which `app` owns and cancels.
+
+    `observe` must be called with every record of the event log.
+    """
+
+    def __init__(
+        self, *, group: TaskGroup, log: EventLog, execution: RunExecution, max_concurrent: int
+    ) -> None:
+        self._group = group
+        self._log = log
+        self._execution = execution
+        self._max_concurrent = max_concurrent
+        self._places: dict[int, anyio.Semaphore] = {}
+        self._children: dict[SubagentId, Child] = {}
+        self._by_run: dict[RunId, Child] = {}
+        self._unfinished: set[SubagentId] = set()
+
+    def find(self, subagent_id: SubagentId) -> Child | None:
+        return self._children.get(subagent_id)
+
+    def unfinished(self) -> Sequence[Child]:
+        return [self._children[id] for id in self._unfinished]
+
+    @property
+    def unfinished_count(self) -> int:
+        return len(self._unfinished)
+
+    def descendants(self, subagent_id: SubagentId) -> Sequence[Child]:
+        """Unfinished children of `subagent_id`, and theirs, nearest first."""
+        found: list[Child] = []
+        parents = {subagent_id}
+        while parents:
+            level = [child for child in self.unfinished() if child.spec.parent_id in parents]
+            found += level
+            parents = {child.subagent_id for child in level}
+        return found
+
+    def register(self, child: Child) -> None:
+        """Make the child known: it counts from now on, and its events are followed."""
+        self._children[child.subagent_id] = child
+        self._by_run[child.request.run_id] = child
+        self._unfinished.add(child.subagent_id)
+
+    def withdraw(self, child: Child) -> None:
+        """The birth failed: as if it had never been."""
+        self._children.pop(child.subagent_id, None)
+        self._by_run.pop(child.request.run_id, None)
+        self._unfinished.discard(child.subagent_id)
+
+    def start(self, child: Child, launcher: Launcher) -> None:
+        self._tell_parent(
+            child,
+            SubagentSpawned(
+                subagent_id=child.subagent_id, run_id=child.request.run_id, title=child.spec.title
+            ),
+        )
+        self._group.start_soon(self._live, child, launcher)
+
+    def observe(self, record: EventRecord) -> None:
+        kind = type(record.event)
+        if kind is RunEnded:
+            if child := self._by_run.get(record.run_id):
+                child.changed_seq = record.seq
+        elif kind in OBSERVED and (child := self._by_run.get(record.run_id)):
+            if child.record.observe(record.event):
+                child.changed_seq = record.seq
+                child.changed()
+
+    async def _live(self, child: Child, launcher: Launcher) -> None:
+        outcome = Outcome(
+            status="lost", error_code="server_stopped", error="the server stopped while it ran"
+        )
+        try:
+            outcome = await self._take_place(child, launcher)
+        except BambooError as error:
+            outcome = self._execution.end_unstarted(
+                child.request, Outcome(status="error", error_code=error.code, error=error.message)
+            )
+        except Exception:
+            logger.exception("subagent %s could not be run", child.subagent_id)
+            outcome = self._execution.end_unstarted(
+                child.request,
+                Outcome(status="error", error_code="internal", error="the launcher failed inside"),
+            )
+        finally:
+            self._end(child, outcome)
+
+    async def _take_place(self, child: Child, launcher: Launcher) -> Outcome:
+        places = self._places.setdefault(
+            child.spec.depth, anyio.Semaphore(self._max_concurrent, fast_acquire=True)
+        )
+        held = False
+        with anyio.CancelScope() as waiting:
+            child.waiting_for_slot = waiting
+            if child.cancel_reason is None:
+                await places.acquire()
+                held = True
+        child.waiting_for_slot = None
+        if child.cancel_reason is not None:
+            if held:
+                places.release()
+            return self._never_ran(child)
+        try:
+            async with launcher.launch(child.spec, child.request) as link:
+                child.connect(link)
+                return await link.result()
+        finally:
+            places.release()
+
+    def _never_ran(self, child: Child) -> Outcome:
+        outcome = Outcome(
+            status="cancelled",
+            error_code="cancelled",
+            error=child.cancel_reason or "",
+            undelivered=tuple(child.waiting_steers),
+        )
+        return self._execution.end_unstarted(child.request, outcome)
+
+    def _end(self, child: Child, outcome: Outcome) -> None:
+        self._unfinished.discard(child.subagent_id)
+        child.end(outcome)
+        # What a finished agent started can serve nobody any more (architecture: no orphans).
+        for orphan in self.descendants(child.subagent_id):
+            orphan.cancel("its parent ended")
+        self._tell_parent(
+            child,
+            SubagentEnded(
+                subagent_id=child.subagent_id, run_id=child.request.run_id, status=outcome.status
+            ),
+        )
+        self._forget_old()
+
+    def _tell_parent(self, child: Child, event: SubagentSpawned | SubagentEnded) -> None:
+        parent = self._children.get(child.spec.parent_id) if child.spec.parent_id else None
+        if parent is None or parent.ended:
+            return
+        try:
+            self._log.append(parent.request.run_id, event)
+        except BambooError:
+            logger.warning("run %s could not note a child's event", parent.request.run_id)
+
+    def _forget_old(self) -> None:
+        if len(self._children) - len(self._unfinished) <= KEPT_ENDED:
+            return
+        oldest = next(child for child in self._children.values() if child.ended)
+        self.withdraw(oldest)

@@ -1,0 +1,315 @@
+"""The `SubagentPort` of this process: spawn, steer, answer, wait, cancel, look, list."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import anyio
+
+from bamboo_mcp.domain.errors import InvalidInput, NotOwner, RunClosed, UnknownId
+from bamboo_mcp.domain.events import RunEnded, SteerQueued, SteerRefused
+from bamboo_mcp.domain.ids import (
+    OwnerId,
+    QuestionId,
+    SteerId,
+    SubagentId,
+    Subject,
+    new_steer_id,
+    new_subagent_id,
+)
+from bamboo_mcp.domain.messages import user_message
+from bamboo_mcp.domain.questions import Answer
+from bamboo_mcp.domain.runs import TERMINAL, Delivery, RunRequest, Steer, SteerReceipt
+from bamboo_mcp.domain.sessions import SessionMeta
+from bamboo_mcp.domain.subagents import Subagent, SubagentSpec, WaitMode, WaitResult
+from bamboo_mcp.ports import EventLog, Questions, SessionStore
+from bamboo_mcp.runs.board import RunBoard
+from bamboo_mcp.subagents.admission import Admission
+from bamboo_mcp.subagents.child import Child
+from bamboo_mcp.subagents.directory import Directory
+from bamboo_mcp.subagents.lifetimes import Lifetimes
+from bamboo_mcp.subagents.views import session_of, view_of_child, view_of_stored
+from bamboo_mcp.subagents.waiting import Wait
+
+MAX_STEER_CHARS = 100_000
+CANCEL_S = 3.0
+"""How long `cancel` waits for the cancelled to be gone before it reports them as they are."""
+CHANGE_INTERVAL_S = 1.0
+"""How often a waiting caller is told how far things are (mcp-surface, Progress while waiting)."""
+
+
+class SubagentManager:
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        lifetimes: Lifetimes,
+        directory: Directory,
+        sessions: SessionStore,
+        log: EventLog,
+        board: RunBoard,
+        questions: Questions,
+        owner: OwnerId,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._admission = admission
+        self._lifetimes = lifetimes
+        self._directory = directory
+        self._sessions = sessions
+        self._log = log
+        self._board = board
+        self._questions = questions
+        self._owner = owner
+        self._clock = clock
+
+    async def spawn(self, spec: SubagentSpec) -> Subagent:
+        self._admission.check_task(spec, self._lifetimes.unfinished_count)
+        parent = self._lifetimes.find(spec.parent_id) if spec.parent_id else None
+        spec = await self._admission.complete(spec, parent.spec if parent else None)
+        subagent_id = new_subagent_id()
+        session_id = session_of(subagent_id)
+        run_id = self._board.reserve(session_id, subagent_id)
+        now = self._clock()
+        child = Child(spec, self._admission.request(spec, subagent_id, run_id), now)
+        self._lifetimes.register(child)
+        try:
+            await self._sessions.create(
+                SessionMeta(
+                    session_id=session_id,
+                    created_at=now,
+                    updated_at=now,
+                    title=spec.title or spec.task[:60],
+                    model=spec.model,
+                    workspace=spec.workspace,
+                    caller=spec.caller,
+                    parent_id=session_of(spec.parent_id) if spec.parent_id else None,
+                    subagent_id=subagent_id,
+                    spec=spec,
+                    run_id=run_id,
+                    owner=self._owner,
+                ),
+                (user_message(spec.task, at=now),),
+            )
+        except BaseException:
+            self._lifetimes.withdraw(child)
+            self._board.release(run_id)
+            raise
+        self._lifetimes.start(child, self._admission.launcher(spec))
+        return view_of_child(child, await self._board.state(run_id))
+
+    async def steer(
+        self,
+        subagent_id: SubagentId,
+        text: str,
+        *,
+        caller: Subject,
+        delivery: Delivery = "next_round",
+    ) -> SteerReceipt:
+        if not text.strip():
+            raise InvalidInput("the message is empty", hint="say what the subagent should know")
+        if len(text) > MAX_STEER_CHARS:
+            raise InvalidInput(
+                f"the message has {len(text)} characters, at most {MAX_STEER_CHARS} are taken",
+                hint="write the material to a file and name the file",
+            )
+        child = await self._own(subagent_id, caller)
+        steer = Steer(steer_id=new_steer_id(), text=text, delivery=delivery, at=self._clock())
+        if child is None or child.ended:
+            status = (await self.get(subagent_id, caller=caller)).status
+            return SteerReceipt(
+                steer_id=steer.steer_id,
+                state="refused",
+                text=text,
+                reason=f"the subagent has ended: {status}; spawn another one",
+            )
+        # From here on without an await: the message is queued, or the event says that it is not.
+        run_id = child.request.run_id
+        try:
+            self._log.append(
+                run_id, SteerQueued(steer_id=steer.steer_id, text=text, delivery=delivery)
+            )
+            child.steer(steer)
+        except RunClosed as error:
+            refused = SteerReceipt(
+                steer_id=steer.steer_id, state="refused", text=text, reason=error.message
+            )
+            if not child.ended and steer.steer_id in child.record.steers:
+                self._log.append(
+                    run_id, SteerRefused(steer_id=steer.steer_id, reason=error.message)
+                )
+            return refused
+        return SteerReceipt(steer_id=steer.steer_id, state="queued", text=text)
+
+    async def answer(
+        self,
+        subagent_id: SubagentId,
+        question_id: QuestionId | None,
+        answer: Answer,
+        *,
+        caller: Subject,
+    ) -> bool:
+        child = await self._own(subagent_id, caller)
+        if child is None or child.ended:
+            return False
+        if question_id is None:
+            open_ids = list(child.record.questions)
+            if len(open_ids) > 1:
+                raise InvalidInput(
+                    f"{len(open_ids)} questions are open: {', '.join(open_ids)}",
+                    hint="name the question_id you answer",
+                )
+            if not open_ids:
+                return False
+            question_id = open_ids[0]
+        elif question_id not in child.record.questions:
+            return False
+        return self._questions.answer(question_id, answer)
+
+    async def cancel(
+        self,
+        subagent_id: SubagentId,
+        *,
+        caller: Subject,
+        reason: str = "",
+        descendants: bool = True,
+    ) -> Sequence[Subagent]:
+        child = await self._own(subagent_id, caller)
+        if child is None:
+            return [await self.get(subagent_id, caller=caller)]
+        family = [child]
+        if descendants:
+            family += self._lifetimes.descendants(subagent_id)
+        # Deepest first, so that no parent sees a child end and starts another.
+        for member in reversed(family):
+            member.cancel(reason or "cancelled by the caller")
+        with anyio.move_on_after(CANCEL_S):
+            for member in family:
+                await _ended(member)
+        return [view_of_child(m, await self._board.state(m.request.run_id)) for m in family]
+
+    async def get(self, subagent_id: SubagentId, *, caller: Subject) -> Subagent:
+        child = self._lifetimes.find(subagent_id)
+        if child is not None and await self._directory.may_see(child.spec, caller):
+            return await self._view(child)
+        meta = await self._directory.stored(subagent_id, caller)
+        return await view_of_stored(meta, await self._directory.state_of(meta), self._log)
+
+    async def wait(
+        self,
+        subagent_ids: Sequence[SubagentId],
+        *,
+        caller: Subject,
+        mode: WaitMode = "all",
+        timeout_s: float = 25.0,
+        seen: Mapping[SubagentId, int] | None = None,
+        on_change: Callable[[Sequence[Subagent]], None] | None = None,
+    ) -> WaitResult:
+        children = [await self._awaitable(id, caller) for id in dict.fromkeys(subagent_ids)]
+        wait = Wait(children, mode, seen)
+        deadline = anyio.current_time() + timeout_s
+        done = False
+        async with anyio.create_task_group() as group:
+            for child in children:
+                if not child.ended and self._lifetimes.find(child.subagent_id) is not child:
+                    group.start_soon(self._follow_foreign, child)
+            while not done and (left := deadline - anyio.current_time()) > 0:
+                step = min(left, CHANGE_INTERVAL_S) if on_change else left
+                done = await wait.until_satisfied(step)
+                if on_change and not done:
+                    on_change([await self._view(child) for child in children])
+            group.cancel_scope.cancel()
+        done = done or await wait.until_satisfied(0)
+        return WaitResult(subagents=tuple([await self._view(c) for c in children]), done=done)
+
+    async def list_subagents(
+        self,
+        *,
+        caller: Subject,
+        status: str | None = None,
+        parent_id: SubagentId | None = None,
+        limit: int = 20,
+        before: float | None = None,
+    ) -> Sequence[Subagent]:
+        found: list[Subagent] = []
+        while len(found) < limit:
+            page = await self._sessions.list_sessions(
+                limit=max(limit, 20), before=before, subagents_only=True
+            )
+            if not page:
+                break
+            for meta in page:
+                if meta.spec is None or meta.subagent_id is None:
+                    continue
+                if parent_id is not None and meta.spec.parent_id != parent_id:
+                    continue
+                if not await self._directory.may_see(meta.spec, caller):
+                    continue
+                one = await self.get(meta.subagent_id, caller=caller)
+                if status is None or one.status == status:
+                    found.append(one)
+            before = page[-1].created_at
+        return found[:limit]
+
+    async def receipt(
+        self, subagent_id: SubagentId, steer_id: SteerId, *, caller: Subject
+    ) -> SteerReceipt:
+        for receipt in (await self.get(subagent_id, caller=caller)).steers:
+            if receipt.steer_id == steer_id:
+                return receipt
+        raise UnknownId(f"subagent {subagent_id!r} was never sent a message {steer_id!r}")
+
+    def unfinished_of(self, caller: Subject) -> Sequence[SubagentId]:
+        """What this caller has under way in this process, oldest first."""
+        mine = [c for c in self._lifetimes.unfinished() if c.spec.caller == caller]
+        return [child.subagent_id for child in sorted(mine, key=lambda c: c.created_at)]
+
+    async def _view(self, child: Child) -> Subagent:
+        return view_of_child(child, await self._board.state(child.request.run_id))
+
+    async def _own(self, subagent_id: SubagentId, caller: Subject) -> Child | None:
+        """The child if this process owns it, None if it has ended elsewhere or long ago.
+
+        Raises:
+            UnknownId, NotOwner
+        """
+        child = self._lifetimes.find(subagent_id)
+        if child is not None and await self._directory.may_see(child.spec, caller):
+            return child
+        meta = await self._directory.stored(subagent_id, caller)
+        if (await self._directory.state_of(meta)).status not in TERMINAL:
+            raise NotOwner(
+                f"subagent {subagent_id!r} runs in another server process",
+                hint="steer, answer or cancel it from the client that started it; "
+                "get_subagent and await_subagents work from here",
+            )
+        return None
+
+    async def _awaitable(self, subagent_id: SubagentId, caller: Subject) -> Child:
+        child = self._lifetimes.find(subagent_id)
+        if child is not None and await self._directory.may_see(child.spec, caller):
+            return child
+        meta = await self._directory.stored(subagent_id, caller)
+        state = await self._directory.state_of(meta)
+        assert meta.spec is not None
+        request = RunRequest(
+            run_id=state.run_id, session_id=meta.session_id, subagent_id=subagent_id
+        )
+        stand_in = Child(meta.spec, request, meta.created_at)
+        stand_in.changed_seq = state.last_seq
+        stand_in.ended = state.status in TERMINAL
+        return stand_in
+
+    async def _follow_foreign(self, child: Child) -> None:
+        """Keep the stand-in of another process's subagent up to date while it is waited for."""
+        async for record in self._log.follow(child.request.run_id):
+            if child.record.observe(record.event):
+                child.changed_seq = record.seq
+                child.changed()
+            if isinstance(record.event, RunEnded):
+                child.changed_seq = record.seq
+                child.end(record.event.outcome)
+
+
+async def _ended(child: Child) -> None:
+    await Wait([child], "all", {child.subagent_id: child.changed_seq}).until_satisfied(CANCEL_S)

@@ -1,0 +1,102 @@
+"""A subagent as others see it, put together from what it was asked and what its run has become."""
+
+from __future__ import annotations
+
+from bamboo_mcp.domain.ids import RunId, SessionId, SubagentId
+from bamboo_mcp.domain.runs import Outcome, RunState
+from bamboo_mcp.domain.sessions import SessionMeta
+from bamboo_mcp.domain.subagents import Subagent, SubagentSpec
+from bamboo_mcp.ports import EventLog
+from bamboo_mcp.subagents.child import Child, Record
+
+LOST = Outcome(
+    status="lost", error_code="lost", error="its server process is gone; what it did is in its log"
+)
+
+
+def session_of(subagent_id: SubagentId) -> SessionId:
+    """A subagent's session: the same random part, so that neither needs an index to be found."""
+    return SessionId("ses_" + subagent_id.removeprefix("sub_"))
+
+
+def view(
+    spec: SubagentSpec,
+    subagent_id: SubagentId,
+    run_id: RunId,
+    created_at: float,
+    state: RunState,
+    record: Record,
+) -> Subagent:
+    ended = state.outcome is not None or state.status == "lost"
+    return Subagent(
+        subagent_id=subagent_id,
+        session_id=session_of(subagent_id),
+        run_id=run_id,
+        spec=spec,
+        status=state.status,
+        created_at=created_at,
+        started_at=state.started_at,
+        ended_at=state.ended_at,
+        rounds=state.rounds,
+        usage=state.outcome.usage if state.outcome and state.outcome.usage.total else state.usage,
+        cost_usd=state.outcome.cost_usd if state.outcome else None,
+        last_activity=activity(state),
+        last_seq=state.last_seq,
+        question=None if ended else record.question,
+        outcome=state.outcome or (LOST if ended else None),
+        steers=tuple(record.steers.values()),
+    )
+
+
+def view_of_child(child: Child, state: RunState) -> Subagent:
+    return view(
+        child.spec,
+        child.subagent_id,
+        child.request.run_id,
+        child.created_at,
+        state,
+        child.record,
+    )
+
+
+async def view_of_stored(meta: SessionMeta, state: RunState, log: EventLog) -> Subagent:
+    """The view of a subagent whose run is not in this process: over, lost, or another server's."""
+    record = await fold(log, state)
+    spec = meta.spec or SubagentSpec(task=meta.title)
+    return view(
+        spec,
+        meta.subagent_id or SubagentId(""),
+        state.run_id,
+        meta.created_at,
+        state,
+        record,
+    )
+
+
+async def fold(log: EventLog, state: RunState) -> Record:
+    """Read a run's log for its steering and questions."""
+    record = Record()
+    after = 0
+    while after < state.last_seq:
+        page = await log.read(state.run_id, after=after)
+        if not page:
+            break
+        for entry in page:
+            record.observe(entry.event)
+        after = page[-1].seq
+    return record
+
+
+def activity(state: RunState) -> str:
+    """One short line for people and models: what it does now, or did last."""
+    match state.status:
+        case "pending":
+            return "waiting for a free place"
+        case "waiting":
+            return f"round {state.rounds}: waits for an answer"
+        case "running":
+            if state.last_tool and state.last_tool_phase == "begin":
+                return f"round {state.rounds}: {state.last_tool}"
+            return f"round {state.rounds}: thinking"
+        case status:
+            return f"{status} after {state.rounds} round{'' if state.rounds == 1 else 's'}"

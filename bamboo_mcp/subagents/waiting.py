@@ -1,0 +1,60 @@
+"""Waiting for some subagents at once: woken by their ends and questions, never by looking again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import anyio
+
+from bamboo_mcp.domain.ids import SubagentId
+from bamboo_mcp.domain.subagents import WaitMode
+from bamboo_mcp.subagents.child import Child
+
+
+class Wait:
+    """A wait for `all` of them to end, or for `any`; an open question ends both early.
+
+    `fresh(child)` says whether the caller has not seen this child's latest change yet: an end or a
+    question it knows already does not satisfy `any` again.
+    """
+
+    def __init__(
+        self, children: Sequence[Child], mode: WaitMode, seen: Mapping[SubagentId, int] | None
+    ) -> None:
+        self._mode = mode
+        self._seen = seen or {}
+        self._woken = anyio.Event()
+        self._unfinished = {id(child) for child in children if not child.ended}
+        self._children = children
+
+    async def until_satisfied(self, timeout_s: float) -> bool:
+        """True when the condition holds, False when time was up first."""
+        if self._satisfied_at_once():
+            return True
+        for child in self._children:
+            child.watch(self._on_change)
+        try:
+            with anyio.move_on_after(timeout_s):
+                await self._woken.wait()
+        finally:
+            for child in self._children:
+                child.unwatch(self._on_change)
+        return self._woken.is_set()
+
+    def _satisfied_at_once(self) -> bool:
+        if not self._unfinished:
+            return True
+        if any(child.record.question and self._fresh(child) for child in self._children):
+            return True
+        return self._mode == "any" and any(
+            child.ended and self._fresh(child) for child in self._children
+        )
+
+    def _fresh(self, child: Child) -> bool:
+        return child.changed_seq > self._seen.get(child.subagent_id, 0)
+
+    def _on_change(self, child: Child) -> None:
+        if child.ended:
+            self._unfinished.discard(id(child))
+        if child.record.question or not self._unfinished or (child.ended and self._mode == "any"):
+            self._woken.set()

@@ -1,0 +1,240 @@
+"""Run a shell command in the foreground: bounded in time and output, and nothing outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import anyio
+from anyio.abc import ByteReceiveStream, Process
+
+from bamboo_mcp.domain.errors import WorkspaceError
+from bamboo_mcp.workspace.capture import Capture
+
+_STOP_S = 2.0
+"""Longest time from giving a command up to killing its guard too."""
+
+_DRAIN_S = 1.0
+"""Longest time to read on after the end: off Linux an escaped child may hold the pipe."""
+
+_PASSED_ON = frozenset(
+    "PATH HOME LANG LANGUAGE TERM COLORTERM USER LOGNAME SHELL TMPDIR TZ "
+    # What programs on Windows cannot do without.
+    "SYSTEMROOT SYSTEMDRIVE WINDIR COMSPEC PATHEXT TEMP TMP USERPROFILE HOMEDRIVE HOMEPATH "
+    "APPDATA LOCALAPPDATA PROGRAMDATA PROGRAMFILES NUMBER_OF_PROCESSORS OS".split()
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Finished:
+    """How a command ended. `exit_code` None: given up, or not watched to its end."""
+
+    exit_code: int | None = None
+    timed_out: bool = False
+    left: int = 0
+    """Processes it had left running, which were ended."""
+    duration_s: float = 0.0
+    stdout: Capture = field(default_factory=Capture)
+    stderr: Capture = field(default_factory=Capture)
+
+
+def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a command sees of our environment: a short list of names, never a key; plus `extra`."""
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _PASSED_ON or name.startswith("LC_")
+    }
+    return {**passed, **(extra or {})}
+
+
+async def run_shell(
+    command: str, *, folder: str, environment: Mapping[str, str], timeout_s: float
+) -> Finished:
+    """Run `command` in a shell until it ends; cancelling ends all it started within a second.
+
+    Raises:
+        WorkspaceError: It could not be started.
+    """
+    started = time.monotonic()
+    finished = Finished()
+    if sys.platform == "win32":
+        await _in_job(command, folder, environment, timeout_s, finished)
+    else:
+        await _below_guard(command, folder, environment, timeout_s, finished)
+    finished.duration_s = time.monotonic() - started
+    return finished
+
+
+async def _below_guard(
+    command: str,
+    folder: str,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    finished: Finished,
+) -> None:
+    ours, theirs = socket.socketpair()
+    argv = [sys.executable, "-I", "-S", _guard_file(), _shell(), "-c", command]
+    with ours:
+        ours.setblocking(False)
+        with theirs:
+            process = await _start(argv, theirs.fileno(), folder, environment)
+        watch = _GuardWatch(ours, process)
+        async with _pumped(process, finished):
+            try:
+                with anyio.move_on_after(timeout_s) as limit:
+                    await watch.until_told()
+                finished.timed_out = limit.cancelled_caught
+            finally:
+                await watch.stop()
+    finished.exit_code = None if finished.timed_out else watch.exit_code
+    finished.left = watch.left
+
+
+class _GuardWatch:
+    """The server's end of the socket to a guard."""
+
+    def __init__(self, connection: socket.socket, process: Process) -> None:
+        self._connection = connection
+        self._process = process
+        self._heard = b""
+        self._program: int | None = None
+        self.exit_code: int | None = None
+        self.left = 0
+
+    async def until_told(self) -> None:
+        """Return when the guard has told the end, or is gone."""
+        while self._read():
+            await anyio.wait_readable(self._connection)
+
+    def _read(self) -> bool:
+        try:
+            heard = self._connection.recv(4096)
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+        self._heard += heard
+        *lines, self._heard = self._heard.split(b"\n")
+        for line in lines:
+            match line.split():
+                case [b"started", pid]:
+                    self._program = int(pid)
+                case [b"exit", code, left]:
+                    self.exit_code, self.left = int(code), int(left)
+                    return False
+        return bool(heard)
+
+    async def stop(self) -> None:
+        """Hang up; the guard ends what is left, or, if it was killed itself, we do."""
+        with anyio.CancelScope(shield=True):
+            self._connection.shutdown(socket.SHUT_WR)
+            with anyio.move_on_after(_STOP_S):
+                await self._process.wait()
+            while self.exit_code is None and self._read_pending():
+                pass
+            if self._process.returncode is None:
+                self._process.kill()
+            if self.exit_code is None and self._program is not None:
+                _end_group(self._program)
+
+    def _read_pending(self) -> bool:
+        try:
+            heard = self._connection.recv(4096, socket.MSG_PEEK)
+        except OSError:
+            return False
+        return bool(heard) and self._read()
+
+
+def _end_group(program: int) -> None:
+    """The best that can be done without the guard: it is the leader of its own group."""
+    if sys.platform != "win32":
+        try:
+            os.killpg(program, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+@cache
+def _guard_file() -> str:
+    """The guard, compiled if that is on disk: it saves 2 ms of its start-up time."""
+    from bamboo_mcp.workspace import shell_guard
+
+    compiled = shell_guard.__spec__.cached if shell_guard.__spec__ else None
+    if compiled and Path(compiled).exists():
+        return compiled
+    return shell_guard.__file__
+
+
+def _shell() -> str:
+    return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
+
+
+async def _start(
+    argv: list[str] | str, stdin: int, folder: str, environment: Mapping[str, str]
+) -> Process:
+    # Shielded: cancelled half-way, a started guard would be killed before it can clean up.
+    try:
+        with anyio.CancelScope(shield=True):
+            process = await anyio.open_process(
+                argv, stdin=stdin, cwd=folder, env=environment, start_new_session=True
+            )
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(f"the command could not be started: {error}") from error
+    return process
+
+
+@asynccontextmanager
+async def _pumped(process: Process, finished: Finished) -> AsyncIterator[None]:
+    """Read both streams while the block runs and, for a moment, after it."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_pump, process.stdout, finished.stdout)
+            group.start_soon(_pump, process.stderr, finished.stderr)
+            yield
+            group.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
+    finally:
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+async def _pump(stream: ByteReceiveStream, capture: Capture) -> None:
+    try:
+        async for chunk in stream:
+            capture.add(chunk)
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        return
+
+
+async def _in_job(
+    command: str,
+    folder: str,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    finished: Finished,
+) -> None:
+    """Windows: the job object does what the guard does elsewhere, and dies with this process."""
+    if sys.platform == "win32":
+        from bamboo_mcp.workspace.windows_job import Job
+
+        with Job() as job:
+            process = await _start(command, subprocess.DEVNULL, folder, environment)
+            job.take(process.pid)
+            async with _pumped(process, finished):
+                try:
+                    with anyio.move_on_after(timeout_s) as limit:
+                        finished.exit_code = await process.wait()
+                    finished.timed_out = limit.cancelled_caught
+                finally:
+                    finished.left = job.end()
