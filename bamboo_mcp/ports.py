@@ -385,6 +385,10 @@ class SubagentPort(Protocol):
         limit: int = 20,
         before: float | None = None,
     ) -> Sequence[Subagent]: ...
+    def unfinished_of(self, caller: Subject) -> Sequence[SubagentId]:
+        """What this caller has under way in this process, oldest first."""
+        ...
+
     async def receipt(
         self, subagent_id: SubagentId, steer_id: SteerId, *, caller: Subject
     ) -> SteerReceipt: ...

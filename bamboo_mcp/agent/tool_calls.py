@@ -131,7 +131,7 @@ class RoundCalls:
         except Exception:
             logger.exception("tool %s raised in run %s", call.name, self._context.run_id)
             return error_result(
-                "tool_failed", f"{call.name!r} failed inside; the server's log has the details"
+                "internal_error", f"{call.name!r} failed inside; the server's log has the details"
             )
 
     def _progress_of(self, call: ToolCallBlock) -> _ProgressEvents:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bamboo_mcp.contributions import Services
 from bamboo_mcp.control.answers import Part, said
 from bamboo_mcp.control.caller import caller_of
 from bamboo_mcp.control.notices import NoticeBoard
@@ -17,6 +16,9 @@ from bamboo_mcp.domain.errors import BambooError
 from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.ports import Models, Notices, ToolContext, ToolExecutor
 from bamboo_mcp.tools.function import FunctionExecutor, tool, tools_of
+
+if TYPE_CHECKING:
+    from bamboo_mcp.contributions import Services
 
 PROTOCOL_ERAS = ("2026-07-28", "initialize up to 2025-11-25")
 

@@ -58,10 +58,9 @@ class SubagentInspection:
         *,
         subagent_id: Annotated[str, Meta(description="sub_…", min_length=1)],
         after: Annotated[str, Meta(description="A cursor: only events after it.")] = "",
-        include: Annotated[list[Include], Meta(description="The parts wanted.", min_length=1)] = [
-            "status",
-            "result",
-        ],  # noqa: B006
+        include: Annotated[
+            tuple[Include, ...], Meta(description="The parts wanted.", min_length=1)
+        ] = ("status", "result"),
         offset: Annotated[
             int,
             Meta(description="Where to read on: character of result, message of transcript.", ge=0),

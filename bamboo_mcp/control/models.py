@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from bamboo_mcp.contributions import Services
 from bamboo_mcp.control.answers import Part, said
 from bamboo_mcp.control.caller import caller_of
 from bamboo_mcp.control.notices import NoticeBoard
@@ -14,6 +13,9 @@ from bamboo_mcp.domain.errors import InvalidInput
 from bamboo_mcp.domain.models import ModelEntry
 from bamboo_mcp.ports import Models, Notices, ToolContext, ToolExecutor
 from bamboo_mcp.tools.function import FunctionExecutor, tool, tools_of
+
+if TYPE_CHECKING:
+    from bamboo_mcp.contributions import Services
 
 
 class Price(Part, frozen=True, kw_only=True):

@@ -2,146 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
-from bamboo_mcp.contributions import Services
 from bamboo_mcp.control.answers import (
     Answered,
     Awaited,
     Cancelled,
-    Spawned,
     Steered,
     Stopped,
 )
 from bamboo_mcp.control.caller import caller_of
 from bamboo_mcp.control.inspection import SubagentInspection
 from bamboo_mcp.control.notices import NoticeBoard
-from bamboo_mcp.control.paging import cursor_of
+from bamboo_mcp.control.sizes import check_length, check_text
+from bamboo_mcp.control.spawning import SubagentSpawning
 from bamboo_mcp.control.waiting import MAX_AWAITED, Waiting
 from bamboo_mcp.domain.errors import InvalidInput, RunClosed
-from bamboo_mcp.domain.ids import QuestionId, SubagentId, Subject
-from bamboo_mcp.domain.models import Effort
-from bamboo_mcp.domain.questions import Answer, Decision, PermissionMode, Question
-from bamboo_mcp.domain.runs import Delivery, Limits
-from bamboo_mcp.domain.subagents import Subagent, SubagentSpec, WaitMode
+from bamboo_mcp.domain.ids import QuestionId, SubagentId
+from bamboo_mcp.domain.questions import Answer, Decision, Question
+from bamboo_mcp.domain.runs import Delivery
+from bamboo_mcp.domain.subagents import WaitMode
 from bamboo_mcp.ports import Notices, SubagentPort, ToolContext, ToolExecutor
 from bamboo_mcp.tools.function import FunctionExecutor, tool, tools_of
 
-MAX_TASK_CHARS = 1_000_000
+if TYPE_CHECKING:
+    from bamboo_mcp.contributions import Services
+
 MAX_MESSAGE_CHARS = 100_000
 
 Id = Annotated[str, Meta(description="As spawn_subagent gave it: sub_…", min_length=1)]
 
 
-class SpawnLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bounds of a subagent's run; what is left out has the server's default."""
-
-    max_rounds: Annotated[int, Meta(description="Model calls.", ge=1, le=10_000)] | None = None
-    timeout_s: Annotated[float, Meta(description="Seconds of run time.", gt=0)] | None = None
-    max_tokens: Annotated[int, Meta(description="Tokens in and out.", ge=1)] | None = None
-    max_cost_usd: Annotated[float, Meta(description="US dollars.", gt=0)] | None = None
-
-
 class SubagentTools:
-    """The five tools that change something. `limits` are the server's defaults."""
+    """The four tools for those who have started one."""
 
-    def __init__(
-        self, subagents: SubagentPort, notices: Notices, waiting: Waiting, *, limits: Limits
-    ) -> None:
+    def __init__(self, subagents: SubagentPort, notices: Notices, waiting: Waiting) -> None:
         self._subagents = subagents
         self._notices = notices
         self._waiting = waiting
-        self._limits = limits
-
-    @tool(title="Start a subagent", effect="control", group="control", open_world=True)
-    async def spawn_subagent(
-        self,
-        context: ToolContext,
-        *,
-        task: Annotated[str, Meta(description="What to do and what to hand back, in full.")],
-        title: Annotated[str, Meta(description="A few words for lists.", max_length=200)] = "",
-        role: Annotated[str, Meta(description="Who it is: reviewer.", max_length=200)] = "",
-        model: Annotated[
-            str, Meta(description="provider:model, a role such as fast, or empty for the default.")
-        ] = "",
-        effort: Annotated[Effort, Meta(description="How hard to think.")] | None = None,
-        system_prompt: Annotated[str, Meta(description="Put before the task.")] = "",
-        isolation: Annotated[
-            str, Meta(description="in_process or another launcher; empty for the default.")
-        ] = "",
-        workspace: Annotated[
-            str, Meta(description="A folder inside the server's workspace to work in.")
-        ] = "",
-        parent_id: Annotated[str, Meta(description="Make it a child of this subagent.")] = "",
-        allow_tools: Annotated[
-            list[str], Meta(description="Only these tools. Naming spawn_subagent allows that.")
-        ]
-        | None = None,
-        deny_tools: Annotated[list[str], Meta(description="Not these tools.")] = [],  # noqa: B006
-        limits: Annotated[SpawnLimits, Meta(description="Bounds of the run.")] | None = None,
-        permission_mode: Annotated[
-            PermissionMode, Meta(description="Can only be narrower than the server's.")
-        ]
-        | None = None,
-        wait_s: Annotated[
-            float, Meta(description="Wait this long for the result.", ge=0, le=86_400)
-        ] = 0,
-    ) -> Spawned:
-        """Start an agent that works on a task by itself, with its own model, context and tools.
-
-        Use it for work that takes several steps, can run beside yours, or would fill your context.
-        Not for one file to read or one command: call that tool directly. It knows nothing of your
-        conversation, so the task must say everything. It goes on when this call returns; wait with
-        await_subagents, correct with steer_subagent.
-
-        Returns subagent_id, session_id, run_id, status and a cursor; with wait_s also what
-        await_subagents gives.
-
-        Example: {"task": "List the ten largest Python files under src/ with their line counts.",
-        "title": "largest files"}
-        """
-        caller = caller_of(context)
-        _check_text("task", task, MAX_TASK_CHARS)
-        _check_length("system_prompt", system_prompt, MAX_TASK_CHARS)
-        parent, depth = await self._parent(context, parent_id, caller)
-        spec = SubagentSpec(
-            task=task,
-            title=title,
-            role=role,
-            model=model,
-            effort=effort,
-            system_prompt=system_prompt,
-            isolation=isolation,
-            workspace=workspace,
-            allow_tools=None if allow_tools is None else tuple(allow_tools),
-            deny_tools=tuple(deny_tools),
-            limits=self._limits_of(limits),
-            permission_mode=permission_mode,
-            caller=caller,
-            parent_id=parent,
-            depth=depth,
-            may_spawn=allow_tools is not None and "spawn_subagent" in allow_tools,
-        )
-        child = await self._subagents.spawn(spec)
-        self._notices.watch(child)
-        if wait_s > 0:
-            wanted = [child.subagent_id]
-            waited = await self._waiting.wait(context, wanted, "all", wait_s, "", field="wait_s")
-            return _spawned(child, waited)
-        return Spawned(
-            subagent_id=child.subagent_id,
-            session_id=child.session_id,
-            run_id=child.run_id,
-            status=child.status,
-            # Nothing of its run was shown yet, however far it is by now.
-            cursor=cursor_of({child.subagent_id: 0}),
-            subagents=None,
-            done=None,
-            notices=list(self._notices.take(caller)),
-        )
 
     @tool(title="Wait for subagents", effect="read", group="control")
     async def await_subagents(
@@ -149,7 +50,7 @@ class SubagentTools:
         context: ToolContext,
         *,
         subagent_ids: Annotated[
-            list[str],
+            tuple[str, ...],
             Meta(description="Default: all of yours that are unfinished.", max_length=MAX_AWAITED),
         ]
         | None = None,
@@ -175,7 +76,7 @@ class SubagentTools:
         """
         caller = caller_of(context)
         if subagent_ids is None:
-            wanted = await self._waiting.unfinished(caller)
+            wanted = self._waiting.unfinished(caller)
         else:
             wanted = [SubagentId(one) for one in dict.fromkeys(subagent_ids)]
             if not wanted:
@@ -217,7 +118,7 @@ class SubagentTools:
         Example: {"subagent_id": "sub_k3…", "message": "Also write the list to sizes.md."}
         """
         caller = caller_of(context)
-        _check_text("message", message, MAX_MESSAGE_CHARS)
+        check_text("message", message, MAX_MESSAGE_CHARS)
         try:
             receipt = await self._subagents.steer(
                 SubagentId(subagent_id), message, caller=caller, delivery=delivery
@@ -265,7 +166,7 @@ class SubagentTools:
                 "give answer or decision" + (", not both" if answer else ": one is missing"),
                 hint="answer is for a question about the task, decision for one about permission.",
             )
-        _check_length("answer", answer, MAX_MESSAGE_CHARS)
+        check_length("answer", answer, MAX_MESSAGE_CHARS)
         asked = (await self._subagents.get(SubagentId(subagent_id), caller=caller)).question
         given = Answer(decision=decision or "deny", text=answer, by="model")
         if asked is not None and asked.question_id == question_id:
@@ -320,28 +221,6 @@ class SubagentTools:
             notices=list(self._notices.take(caller)),
         )
 
-    async def _parent(
-        self, context: ToolContext, parent_id: str, caller: Subject
-    ) -> tuple[SubagentId | None, int]:
-        """Whose child the new one is, and how deep it is then."""
-        if context.subagent_id is not None:
-            if parent_id not in ("", context.subagent_id):
-                raise InvalidInput(
-                    f"parent_id {parent_id!r} is not you: a subagent's children are its own",
-                    hint="Leave parent_id out.",
-                )
-            return context.subagent_id, context.depth + 1
-        if not parent_id:
-            return None, context.depth + 1
-        parent = await self._subagents.get(SubagentId(parent_id), caller=caller)
-        return parent.subagent_id, parent.spec.depth + 1
-
-    def _limits_of(self, wanted: SpawnLimits | None) -> Limits:
-        if wanted is None:
-            return self._limits
-        given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value}
-        return msgspec.structs.replace(self._limits, **given)
-
 
 def tools(services: Services) -> ToolExecutor:
     """The hook's factory: all seven tools for subagents."""
@@ -354,7 +233,10 @@ def tools(services: Services) -> ToolExecutor:
         max_wait_s=bounds.max_wait_s,
         max_result_chars=bounds.max_result_chars,
     )
-    acting = SubagentTools(services.subagents, notices, waiting, limits=settings.limits.limits())
+    spawning = SubagentSpawning(
+        services.subagents, notices, waiting, limits=settings.limits.limits()
+    )
+    acting = SubagentTools(services.subagents, notices, waiting)
     inspection = SubagentInspection(
         services.subagents,
         services.log,
@@ -362,20 +244,7 @@ def tools(services: Services) -> ToolExecutor:
         notices,
         max_result_chars=bounds.max_result_chars,
     )
-    return FunctionExecutor([*tools_of(acting), *tools_of(inspection)])
-
-
-def _spawned(child: Subagent, waited: Awaited) -> Spawned:
-    return Spawned(
-        subagent_id=child.subagent_id,
-        session_id=child.session_id,
-        run_id=child.run_id,
-        status=waited.subagents[0].status,
-        cursor=waited.cursor,
-        subagents=waited.subagents,
-        done=waited.done,
-        notices=waited.notices,
-    )
+    return FunctionExecutor([*tools_of(spawning), *tools_of(acting), *tools_of(inspection)])
 
 
 def _fitting(asked: Question, given: Answer) -> Answer:
@@ -395,17 +264,3 @@ def _fitting(asked: Question, given: Answer) -> Answer:
             hint="Give answer; decision deny means that you do not answer.",
         )
     return given
-
-
-def _check_text(field: str, text: str, most: int) -> None:
-    if not text.strip():
-        raise InvalidInput(f"{field} is empty", hint=f"Say in {field} what it should do.")
-    _check_length(field, text, most)
-
-
-def _check_length(field: str, text: str, most: int) -> None:
-    if len(text) > most:
-        raise InvalidInput(
-            f"{field} has {len(text):,} characters; at most {most:,} are taken",
-            hint="Put the material into a file of the workspace and name the file.",
-        )

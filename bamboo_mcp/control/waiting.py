@@ -10,7 +10,7 @@ from bamboo_mcp.control.answers import Awaited, Entry, entry
 from bamboo_mcp.control.caller import caller_of
 from bamboo_mcp.control.paging import cursor_of, seen_in
 from bamboo_mcp.domain.ids import SubagentId, Subject
-from bamboo_mcp.domain.runs import TERMINAL, RunStatus
+from bamboo_mcp.domain.runs import TERMINAL
 from bamboo_mcp.domain.subagents import Subagent, WaitMode
 from bamboo_mcp.domain.tools import Progress
 from bamboo_mcp.ports import Notices, SubagentPort, ToolContext
@@ -22,7 +22,6 @@ _ENTRY_CHARS = 600
 """What an entry takes beside its result."""
 _ANSWERING_S = 0.5
 """Left of a call's deadline for wording the answer."""
-_UNFINISHED: tuple[RunStatus, ...] = ("pending", "running", "waiting")
 
 
 class Waiting:
@@ -41,16 +40,9 @@ class Waiting:
         self._max_wait_s = max_wait_s
         self._max_result_chars = max_result_chars
 
-    async def unfinished(self, caller: Subject) -> list[SubagentId]:
+    def unfinished(self, caller: Subject) -> list[SubagentId]:
         """The caller's unfinished subagents, oldest first, at most `MAX_AWAITED`."""
-        found: dict[SubagentId, float] = {}
-        for status in _UNFINISHED:
-            page = await self._subagents.list_subagents(
-                caller=caller, status=status, limit=MAX_AWAITED
-            )
-            # One may change its status between two pages; it is still one.
-            found.update((one.subagent_id, one.created_at) for one in page)
-        return sorted(found, key=lambda one: found[one])[:MAX_AWAITED]
+        return list(self._subagents.unfinished_of(caller))[:MAX_AWAITED]
 
     async def wait(
         self,

@@ -45,6 +45,8 @@ def _write_new(path: str, data: bytes, durable: bool, calls: DiskCalls) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what crashed replacements of `path` left. The caller holds the lock that guards it."""
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+    start = f".{path.name}."
+    for name in os.listdir(path.parent):  # noqa: PTH208  (every edit does this)
+        if name.startswith(start) and name.endswith(".tmp"):
+            with contextlib.suppress(OSError):
+                path.with_name(name).unlink()

@@ -114,8 +114,6 @@ class Scanner:
             position += len(chunk)
             rest = lines.pop()
             self._take(lines, offset)
-        if rest and position >= end:
-            self._salvage(rest, torn=True)
         return Scan(records, self._scan.damage, self._good_end, self._solid)
 
     def _take(self, lines: list[bytes], offset: int) -> None:
@@ -124,7 +122,7 @@ class Scanner:
             offset += len(line) + 1
             record = unframe(line)
             if record is None:
-                self._salvage(line, torn=False)
+                self._salvage(line)
                 continue
             if record.seq < self._expected:
                 self._damaged(f"sequence number {record.seq} comes a second time")
@@ -140,10 +138,9 @@ class Scanner:
         self._scan.records.append(record)
         self._expected = record.seq + 1
 
-    def _salvage(self, line: bytes, *, torn: bool) -> None:
-        if not torn:
-            self._hole = True
-            self._damaged("the checksum does not match")
+    def _salvage(self, line: bytes) -> None:
+        self._hole = True
+        self._damaged("the checksum does not match")
         for record in salvage(line, self._expected):
             if record.seq >= self._expected:
                 self._accept(record)

@@ -12,8 +12,16 @@ from bamboo_mcp.domain.usage import NO_USAGE, Usage
 from bamboo_mcp.domain.value import Tagged, Value
 
 
+class RunQueued(Tagged, frozen=True, kw_only=True):
+    """First event of a run: it is accepted, waits for its place, and can be followed."""
+
+    session_id: SessionId
+    owner: OwnerId | None = None
+    subagent_id: SubagentId | None = None
+
+
 class RunStarted(Tagged, frozen=True, kw_only=True):
-    """First event of a run. `owner` tells which server process works on it."""
+    """The run is executed. `owner` tells which server process works on it."""
 
     session_id: SessionId
     owner: OwnerId | None = None
@@ -144,7 +152,8 @@ class RunEnded(Tagged, frozen=True, kw_only=True):
 
 
 RunEvent: TypeAlias = (
-    RunStarted
+    RunQueued
+    | RunStarted
     | RoundStarted
     | TextDelta
     | ReasoningDelta

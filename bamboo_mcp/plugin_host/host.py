@@ -20,6 +20,7 @@ from bamboo_mcp.contributions import (
     Services,
     ToolsContribution,
 )
+from bamboo_mcp.domain.errors import BambooError
 from bamboo_mcp.domain.runs import RunRequest
 from bamboo_mcp.domain.value import Value
 from bamboo_mcp.plugin_host import hookspecs
@@ -171,7 +172,7 @@ class PluginHost:
                 self._fault(found.name, caller.name, f"there is no hook of that name{hint}")
         hooks = set(self._hooks_of(found.name))
         for name in _hook_names():
-            if name not in hooks and callable(getattr(plugin, name, None)):
+            if name not in hooks and inspect.getattr_static(plugin, name, None) is not None:
                 self._fault(found.name, name, "it is not marked with @hookimpl, so nobody asks it")
         return True
 
@@ -251,12 +252,12 @@ class PluginHost:
         plugin = self._owner[id(item)]
         load = item.load
 
-        def make() -> object:
+        def make() -> tuple[object]:
             factory = load_factory(load) if isinstance(load, str) else load
-            return factory(services)
+            return (factory(services),)
 
         made = self._guarded(plugin, "load", make, about=f"{item.name!r}: ")
-        return made if made is not None and self._has(plugin, "load", made, needs) else None
+        return made[0] if made and self._has(plugin, "load", made[0], needs) else None
 
     def _has(self, plugin: str, hook: str, thing: object, needs: Sequence[str]) -> bool:
         missing = [name for name in needs if not callable(getattr(thing, name, None))]
@@ -277,8 +278,7 @@ class PluginHost:
         except BaseException as error:
             # SystemExit too: a plugin that gives up must not take the server with it.
             logger.exception("plugin %s failed in %s", plugin, hook)
-            text = " ".join(str(error).split())[:500]
-            self._fault(plugin, hook, f"{about}{type(error).__name__}: {text}")
+            self._fault(plugin, hook, about + _said(error))
             return None
 
     def _fault(self, plugin: str, hook: str, message: str) -> None:
@@ -292,6 +292,13 @@ def _hook_names() -> list[str]:
     return [name for name in vars(hookspecs) if name.startswith(("contribute_", "make_"))] + [
         "deny_tools"
     ]
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:500]
+    if isinstance(error, BambooError):
+        return f"{text}. {error.hint}" if error.hint else text
+    return f"{type(error).__name__}: {text}"
 
 
 def _kind(thing: object) -> str:

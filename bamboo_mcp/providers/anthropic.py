@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Literal
 
 import anthropic
+import anyio
 import httpx2
 
 from bamboo_mcp.contributions import ProviderConfig
@@ -23,7 +24,7 @@ from bamboo_mcp.domain.provider_errors import (
     ProviderFailure,
     TransportFailed,
 )
-from bamboo_mcp.domain.stream import Chunk
+from bamboo_mcp.domain.stream import Chunk, Stop
 from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.ports import OnWait
 from bamboo_mcp.providers import shipped
@@ -39,6 +40,7 @@ OPTIONS = ("cache_ttl", "headers", "keyless", "stall_timeout_s")
 all), extra HTTP headers, whether a server of one's own needs no key, and how many seconds of
 silence mean that the connection is dead."""
 
+_DRAIN_WITHIN_S = 0.5
 _SDK_ERRORS = (anthropic.AnthropicError, httpx2.TransportError, httpx2.InvalidURL)
 
 
@@ -98,10 +100,16 @@ class AnthropicProvider:
             yield chunks
 
     async def _chunks(self, events: AsyncIterator[Any], fold: Fold) -> AsyncGenerator[Chunk]:
+        stop: Stop | None = None
         try:
             async for event in events:
                 for chunk in fold.feed(event):
-                    yield chunk
+                    if isinstance(chunk, Stop):
+                        stop = chunk
+                    else:
+                        yield chunk
+                if stop is not None:
+                    break
         except ProviderFailure:
             raise
         except _SDK_ERRORS as error:
@@ -116,7 +124,10 @@ class AnthropicProvider:
                 provider=self._name,
                 started=fold.started,
             ) from None
-        fold.close()
+        if stop is None:
+            raise fold.truncated()
+        await _drain(events)
+        yield stop
 
     async def count(self, request: ModelRequest) -> int | None:
         try:
@@ -256,6 +267,16 @@ class _Options:
 
     def _wrong(self, key: str, problem: str) -> SettingsError:
         return SettingsError(f"providers.{self._config.name}.options.{key} {problem}")
+
+
+async def _drain(events: AsyncIterator[Any]) -> None:
+    """Read to the end of the body, so that the next round finds the connection open.
+
+    The answer is whole by now: whatever goes wrong here is nobody's concern.
+    """
+    with anyio.move_on_after(_DRAIN_WITHIN_S), suppress(*_SDK_ERRORS):
+        async for _ in events:
+            pass
 
 
 def _transport_problem(error: Exception) -> str:

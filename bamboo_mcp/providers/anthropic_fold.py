@@ -57,7 +57,7 @@ class _Open:
 
 
 class Fold:
-    """Feed it every event in order; after the last, `close` says whether the stream was whole."""
+    """Feed it every event in order; the `Stop` comes when the stream is whole."""
 
     def __init__(self, provider: str, model: str) -> None:
         self._provider = provider
@@ -70,7 +70,6 @@ class Fold:
         self._reason: StopReason | None = None
         self._detail = ""
         self._bad_json: BadToolJson | None = None
-        self._stopped = False
         self.started = False
         """True once a chunk was handed on."""
 
@@ -79,15 +78,14 @@ class Fold:
             self.started = True
             yield chunk
 
-    def close(self) -> None:
-        """Raises `Truncated` when the stream ended before its `message_stop`."""
-        if not self._stopped:
-            raise Truncated(
-                f"the stream of {self._origin} ended in the middle of the answer",
-                hint="The connection or a proxy in between closed early; try again.",
-                provider=self._provider,
-                started=self.started,
-            )
+    def truncated(self) -> Truncated:
+        """The failure that a stream is which ends before its `Stop`."""
+        return Truncated(
+            f"the stream of {self._origin} ended in the middle of the answer",
+            hint="The connection or a proxy in between closed early; try again.",
+            provider=self._provider,
+            started=self.started,
+        )
 
     def _chunks(self, event: Any) -> Iterator[Chunk]:
         match event.type:
@@ -221,12 +219,10 @@ class Fold:
             self._detail = delta.stop_sequence or ("" if said in _STOPS else said)
 
     def _stop(self) -> Stop:
-        self._stopped = True
         reason = self._reason or "end"
         cut_short = reason in _CUT_SHORT
         if self._open and not cut_short:
-            self._stopped = False
-            self.close()
+            raise self.truncated()
         if self._bad_json is not None and not cut_short:
             self._bad_json.started = self.started
             raise self._bad_json

@@ -46,7 +46,10 @@ def parse_script(text: str, source: str) -> Script:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark is not None else 1
         problem = getattr(error, "problem", None) or str(error)
-        raise BadScript(f"{source}:{line}: not YAML: {problem}") from error
+        raise BadScript(
+            f"{source}:{line}: not YAML: {problem}",
+            hint="Regular expressions and {{placeholders}} go in quotes: '/(?P<city>\\w+)/'.",
+        ) from error
     _mark_lines(data, root)
     try:
         script = msgspec.convert(data, Script, strict=True)

@@ -14,6 +14,7 @@ from bamboo_mcp.domain.events import (
     QuestionAsked,
     RoundStarted,
     RunEnded,
+    RunQueued,
     RunStarted,
     ToolFinished,
     ToolStarted,
@@ -132,6 +133,11 @@ class RunTrack:
             self._bell = anyio.Event()
         await self._bell.wait()
 
+    def _queued(self, event: RunQueued) -> None:
+        self.session_id = event.session_id
+        self.subagent_id = event.subagent_id
+        self.owner = event.owner
+
     def _started(self, event: RunStarted) -> None:
         self.session_id = event.session_id
         self.subagent_id = event.subagent_id
@@ -170,6 +176,7 @@ class RunTrack:
 
 
 _FOLDS: dict[type, Callable[[RunTrack, Any], None]] = {
+    RunQueued: RunTrack._queued,
     RunStarted: RunTrack._started,
     RoundStarted: RunTrack._round,
     ModelAnswered: RunTrack._answered,

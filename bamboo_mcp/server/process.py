@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from bamboo_mcp.server.signals import stop_signals
+from bamboo_mcp.server.signals import ignore_stop_signals, stop_signals
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ def run_server(main: Callable[[Shutdown], Awaitable[None]], *, grace_s: float = 
                 shutdown.finish()
 
     anyio.run(guarded)
+    ignore_stop_signals()
     if _stuck_threads():
         logger.warning("ending with threads still at work: %s", _stuck_threads())
         _end_now(0)

@@ -28,6 +28,13 @@ def stop_signals(on_stop: Callable[[str], None]) -> Iterator[None]:
             yield
 
 
+def ignore_stop_signals() -> None:
+    """For the last moments of a process: a late signal must not turn its exit into a kill."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def _posix(on_stop: Callable[[str], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()

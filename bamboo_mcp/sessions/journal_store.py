@@ -1,4 +1,4 @@
-"""Sessions on disk: an append-only journal each, and a small record that is replaced when edited."""
+"""Sessions on disk: an append-only journal each, and a small record, replaced when edited."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ class JournalSessionStore:
 
 
 def decode_all(folder: Path, records: Iterable[Record]) -> list[Message]:
-    """The messages in `records`; one that this version does not understand is reported and left out."""
+    """The messages in `records`; one this version does not understand is reported and left out."""
     messages: list[Message] = []
     for seq, payload in records:
         try:

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-
 from bamboo_mcp.domain.ids import SessionId
 from bamboo_mcp.domain.messages import Message
 from bamboo_mcp.domain.sessions import Session, SessionMeta

@@ -1,6 +1,6 @@
 """The index file: a TinyDB database of small documents, one a session, replaced atomically.
 
-Only worker threads import this module: tinydb is not needed before somebody lists or makes a session.
+Only worker threads import this module: nobody needs tinydb before there is a session to list.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SESSIONS = "sessions"
 class AtomicStorage(Storage):
     """A TinyDB storage that keeps what it read until another process replaced the file.
 
-    Writes are gathered: many changes, then one `save`. Whoever changes anything holds the index lock.
+    Writes are gathered: many changes, then one `save`. Whoever saves holds the index lock.
     """
 
     def __init__(self, path: Path, calls: DiskCalls) -> None:
@@ -47,30 +47,30 @@ class AtomicStorage(Storage):
         self._data = data
         self._dirty = True
 
-    def refresh(self) -> None:
-        """Read the file again if it is not the one we know.
+    def refresh(self) -> bool:
+        """Read the file again if it is not the one we know; True when it has to be rebuilt.
 
-        A damaged one is kept aside as `.bak` and counts as empty.
+        A damaged one is kept aside as `.bak` and counts as missing.
 
         Raises:
             StorageTooNew: Written by a newer version.
         """
         signature = self._look()
         if signature == self._signature and self._data is not None:
-            return
+            return False
         self._signature = signature
         self._dirty = False
         self._data = {_ABOUT: {"1": {"format": FORMAT}}, _SESSIONS: {}}
-        if signature is not None:
-            found = self._parse()
-            if found is None:
-                logger.warning(
-                    "the index %s is damaged; it is rebuilt from the sessions", self._path
-                )
-                with contextlib.suppress(OSError):
-                    self._calls.replace(str(self._path), str(self._path) + ".bak")
-            else:
-                self._data = found
+        if signature is None:
+            return True
+        found = self._parse()
+        if found is not None:
+            self._data = found
+            return False
+        logger.warning("the index %s is damaged; it is rebuilt from the sessions", self._path)
+        with contextlib.suppress(OSError):
+            self._calls.replace(str(self._path), str(self._path) + ".bak")
+        return True
 
     def save(self) -> None:
         if not self._dirty:
@@ -125,8 +125,9 @@ class IndexFile:
         self._database = _Database(storage=lambda: self._storage)
         self._table = self._database.table(_SESSIONS, cache_size=0)
 
-    def refresh(self) -> None:
-        self._storage.refresh()
+    def refresh(self) -> bool:
+        """Take in what other processes wrote; True when there is nothing and it must be rebuilt."""
+        return self._storage.refresh()
 
     def documents(self) -> Mapping[str, Mapping[str, Any]]:
         return {str(document.doc_id): document for document in self._table.all()}

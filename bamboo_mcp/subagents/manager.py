@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import anyio
 
 from bamboo_mcp.domain.errors import InvalidInput, NotOwner, RunClosed, UnknownId
-from bamboo_mcp.domain.events import RunEnded, SteerQueued, SteerRefused
+from bamboo_mcp.domain.events import RunEnded, RunQueued, SteerQueued, SteerRefused
 from bamboo_mcp.domain.ids import (
     OwnerId,
     QuestionId,
@@ -91,12 +91,16 @@ class SubagentManager:
                 ),
                 (user_message(spec.task, at=now),),
             )
+            self._log.append(
+                run_id,
+                RunQueued(session_id=session_id, owner=self._owner, subagent_id=subagent_id),
+            )
         except BaseException:
             self._lifetimes.withdraw(child)
             self._board.release(run_id)
             raise
         self._lifetimes.start(child, self._admission.launcher(spec))
-        return view_of_child(child, await self._board.state(run_id))
+        return await self._view(child)
 
     async def steer(
         self,
@@ -186,7 +190,7 @@ class SubagentManager:
         with anyio.move_on_after(CANCEL_S):
             for member in family:
                 await _ended(member)
-        return [view_of_child(m, await self._board.state(m.request.run_id)) for m in family]
+        return [await self._view(member) for member in family]
 
     async def get(self, subagent_id: SubagentId, *, caller: Subject) -> Subagent:
         child = self._lifetimes.find(subagent_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from bamboo_mcp.domain.ids import RunId, SessionId, SubagentId
 from bamboo_mcp.domain.runs import Outcome, RunState
 from bamboo_mcp.domain.sessions import SessionMeta
@@ -49,6 +51,9 @@ def view(
 
 
 def view_of_child(child: Child, state: RunState) -> Subagent:
+    if state.outcome is not None and not child.ended:
+        # Its end is written and not yet safe on the disk: nobody is told before it is.
+        state = msgspec.structs.replace(state, status="running", outcome=None, ended_at=None)
     return view(
         child.spec,
         child.subagent_id,

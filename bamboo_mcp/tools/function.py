@@ -21,9 +21,10 @@ A family of tools is a class whose methods share what the constructor got, or a 
     executor = FunctionExecutor(tools_of(Notes(store)))
 
 The docstring is the description a model reads, the annotations are the JSON Schema, and arguments
-are checked against it before the body runs. A tool answers with a `str`, with a `ToolResult`, or
-with a msgspec Struct (structured content, whose text is `as_text()` when it has one). It fails by
-raising a `BambooError`.
+are checked against it before the body runs. An optional one with bounds is written
+`Annotated[str, Meta(max_length=9)] | None`: bounds belong to the string. A tool answers with a
+`str`, with a `ToolResult`, or with a msgspec Struct (structured content, whose text is `as_text()`
+when it has one). It fails by raising a `BambooError`.
 """
 
 from __future__ import annotations
@@ -213,7 +214,14 @@ class FunctionExecutor:
             self._tools[one.name] = one
 
     async def list_tools(self) -> Sequence[ToolSpec]:
-        return [one.spec for one in self._tools.values()]
+        specs: list[ToolSpec] = []
+        for one in self._tools.values():
+            try:
+                specs.append(one.spec)
+            except Exception:
+                # A plugin's parameters may be impossible; that costs it its tool and no one else.
+                logger.exception("tool %s is left out: its parameters cannot be read", one.name)
+        return specs
 
     async def call_tool(self, call: ToolCall, context: ToolContext) -> ToolResult:
         found = self._tools.get(call.name)

@@ -12,6 +12,7 @@ import msgspec
 
 from bamboo_mcp.domain.errors import InvalidInput
 from bamboo_mcp.domain.tools import ToolSpec
+from bamboo_mcp.ports import ToolContext
 
 ToolFunction = Callable[..., Awaitable[Any]]
 
@@ -31,12 +32,12 @@ class Signature:
 
     @cached_property
     def parameters(self) -> Sequence[inspect.Parameter]:
-        """Those a caller fills in: all but `self` and the context."""
+        """Those a caller fills in: all but `self` and the `ToolContext`, which comes first."""
         parameters = list(inspect.signature(self.function).parameters.values())
         if parameters and parameters[0].name == "self":
             parameters = parameters[1:]
-        if not parameters or parameters[0].name != "context":
-            raise TypeError(f"{self.function.__qualname__}: the first parameter must be `context`")
+        if not parameters or self.hints.get(parameters[0].name) is not ToolContext:
+            raise TypeError(f"{self.function.__qualname__}: the first parameter is no ToolContext")
         return parameters[1:]
 
     @cached_property

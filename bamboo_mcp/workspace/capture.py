@@ -49,10 +49,11 @@ def shorten(text: str, max_chars: int) -> str:
     tail_room = max_chars - head_room
     head = text[:head_room]
     tail = text[-tail_room:]
-    if "\n" in head:
-        head = head[: head.rindex("\n") + 1]
-    if "\n" in tail:
-        tail = tail[tail.index("\n") + 1 :]
+    # To whole lines, unless the line is so long that most of what there is room for would go.
+    if (end := head.rfind("\n") + 1) > head_room // 2:
+        head = head[:end]
+    if 0 <= (start := tail.find("\n")) < tail_room // 2:
+        tail = tail[start + 1 :]
     missing = len(text) - len(head) - len(tail)
     lines = text.count("\n", len(head), len(text) - len(tail))
     if not head.endswith("\n"):

@@ -65,7 +65,8 @@ class FileTools:
         """Create a file of the workspace, or replace all of it.
 
         An existing file must have been read in this session and be unchanged since. To change only
-        a part use `edit_file`. Missing folders are made. Permissions and line endings are kept. Says how many bytes were written and whether the file is new.
+        a part use `edit_file`. Missing folders are made. Permissions and line endings are kept.
+        Says how many bytes were written and whether the file is new.
         Example: {"path": "notes/today.md", "content": "# Today\\n"}
         """
         key = root_of(context), relative_path(root_of(context), path)
@@ -183,7 +184,8 @@ class FileTools:
             data, lines = replace_text(old, wanted, path)
             self._replace(door, context, root, path, data)
         where = ", ".join(str(line) for line in lines[:20]) + (", ..." if len(lines) > 20 else "")
-        return f"edited {shown_name(path)}: {len(lines)} replaced, at line {where}; now {len(data)} bytes"
+        name = shown_name(path)
+        return f"edited {name}: {len(lines)} replaced, at line {where}; now {len(data)} bytes"
 
     def _replace(
         self, door: Door, context: ToolContext, root: Path, path: str, data: bytes

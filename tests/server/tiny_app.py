@@ -42,7 +42,7 @@ class Tiny:
     @tool(title="Print", effect="read")
     async def shout(self, context: ToolContext) -> str:
         """Print to standard output in every way there is."""
-        print("from print")
+        print("from print")  # noqa: T201
         sys.stdout.write("not flushed")
         os.write(1, b"from the descriptor\n")
         process = await anyio.run_process(

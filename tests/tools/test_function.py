@@ -235,14 +235,19 @@ def test_two_tools_of_one_name_are_refused() -> None:
         FunctionExecutor([*tools_of(Family()), *tools_of(Family())])
 
 
-async def test_a_struct_that_lets_unknown_fields_through_is_refused() -> None:
+async def test_a_tool_whose_parameters_cannot_be_read_costs_only_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     @tool(title="Loose", effect="read")
     async def loose(context: ToolContext, args: LooseTrip) -> str:
         """Too trusting."""
         return ""
 
-    with pytest.raises(TypeError, match="forbid_unknown_fields"):
-        await FunctionExecutor([loose]).list_tools()
+    executor = FunctionExecutor([*tools_of(Family()), loose])
+    assert "loose" not in [spec.name for spec in await executor.list_tools()]
+    assert "forbid_unknown_fields" in caplog.text
+    result = await executor.call_tool(ToolCall(id="1", name="loose"), CONTEXT)
+    assert result.error_code == "internal_error"
 
 
 def test_a_tool_needs_a_description_and_a_short_plain_name() -> None:

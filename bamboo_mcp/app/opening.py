@@ -1,0 +1,203 @@
+"""`open_app`: the agent, opened and closed in order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from bamboo_mcp.app.crew import make_subagents
+from bamboo_mcp.app.storage import Storage, home_storage, memory_storage
+from bamboo_mcp.app.toolbox import Toolbox
+from bamboo_mcp.contributions import Services
+from bamboo_mcp.domain.runs import Outcome, RunRequest
+from bamboo_mcp.plugin_host.host import PluginHost
+from bamboo_mcp.plugin_host.sources import ModuleSource, PluginSource
+from bamboo_mcp.ports import (
+    EventLog,
+    Inbox,
+    Launcher,
+    Models,
+    Questions,
+    Runs,
+    SessionStore,
+    SubagentPort,
+    ToolExecutor,
+)
+from bamboo_mcp.settings import Settings
+from bamboo_mcp.workspace.chosen import Workspace
+
+BUILTINS = (
+    "bamboo_mcp.builtins.models",
+    "bamboo_mcp.builtins.tools",
+    "bamboo_mcp.builtins.launchers",
+)
+"""In order of precedence; each is a plugin like anybody's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """The agent, open: what servers and the command line use."""
+
+    settings: Settings
+    home: Path
+    workspace: Workspace
+    tools: ToolExecutor
+    """For clients: under the rules of direct calls, only the exposed groups."""
+    subagents: SubagentPort
+    models: Models
+    sessions: SessionStore
+    log: EventLog
+    runs: Runs
+    questions: Questions
+    health: Callable[[], Awaitable[Mapping[str, Any]]]
+    plugins: PluginHost
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings, *, sources: Sequence[PluginSource] = (), in_memory: bool = False
+) -> AsyncIterator[App]:
+    """Open the agent; leaving stops every subagent, writes what is unwritten, closes the rest.
+
+    `sources` are plugins beside those that ship. With `in_memory` nothing is written to the home
+    folder: sessions, runs and results end with the process.
+
+    Raises:
+        BambooError: A setting cannot be honoured (the workspace), or the home folder not be used.
+    """
+    workspace = Workspace(settings.workspace.root)
+    failure: Exception | None = None
+    with ExitStack() as files:
+        home = settings.home
+        storage = memory_storage(home) if in_memory else home_storage(settings, files)
+        host = _load_plugins(settings, sources)
+        async with AsyncExitStack() as stack:
+            models = await stack.enter_async_context(_catalog(settings, host))
+            group = await stack.enter_async_context(anyio.create_task_group())
+            try:
+                if storage.background is not None:
+                    await group.start(storage.background)
+                yield _assemble(settings, workspace, storage, host, models, group)
+            except Exception as error:
+                # Handed on outside the group, which would wrap it.
+                failure = error
+            finally:
+                group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _load_plugins(settings: Settings, sources: Sequence[PluginSource]) -> PluginHost:
+    shipped = ModuleSource(BUILTINS)
+    chosen = [shipped, *sources] if settings.plugins.enabled else [shipped]
+    return PluginHost(chosen, disabled=settings.plugins.disabled)
+
+
+def _catalog(settings: Settings, host: PluginHost) -> Any:
+    from bamboo_mcp.providers.catalog import ProviderCatalog
+
+    roles = {
+        "primary": settings.models.primary,
+        "fast": settings.models.fast,
+        "background": settings.models.background,
+        "summarisation": settings.models.summarisation,
+    }
+    return ProviderCatalog(host.providers, providers=settings.providers, roles=roles)
+
+
+def _assemble(
+    settings: Settings,
+    workspace: Workspace,
+    storage: Storage,
+    host: PluginHost,
+    models: Models,
+    group: TaskGroup,
+) -> App:
+    from bamboo_mcp.agent.run import Agent
+    from bamboo_mcp.compaction.stop import StopWhenFull
+    from bamboo_mcp.control.notices import NoticeBoard
+    from bamboo_mcp.permissions.questions import QuestionBroker
+    from bamboo_mcp.runs.execution import RunExecution
+
+    questions = QuestionBroker(allow_model_approvals=settings.permissions.allow_model_approvals)
+    execution = RunExecution(log=storage.log, sessions=storage.sessions, owner=storage.owner)
+    launchers: dict[str, Launcher] = {}
+    subagents = make_subagents(
+        settings,
+        storage,
+        workspace=workspace,
+        models=models,
+        questions=questions,
+        execution=execution,
+        launchers=launchers,
+        group=group,
+    )
+
+    async def execute(request: RunRequest, inbox: Inbox) -> Outcome:
+        return await execution.execute(request, agent, inbox)
+
+    async def health() -> Mapping[str, Any]:
+        return await _report(host, toolbox, workspace)
+
+    services = Services(
+        settings=settings,
+        home=storage.home,
+        subagents=subagents,
+        models=models,
+        questions=questions,
+        sessions=storage.sessions,
+        log=storage.log,
+        runs=storage.board,
+        health=health,
+        execute=execute,
+        listen=storage.log.listen,
+        notices=NoticeBoard(storage.log.listen),
+    )
+    toolbox = Toolbox(settings, host, services)
+    agent = Agent(
+        models=models, tools_for=toolbox.for_run, questions=questions, compactor=StopWhenFull()
+    )
+    launchers.update(host.make_launchers(services))
+    for sink in host.make_event_sinks(services).values():
+        storage.log.listen(sink.emit)
+    return App(
+        settings=settings,
+        home=storage.home,
+        workspace=workspace,
+        tools=toolbox.for_clients(),
+        subagents=subagents,
+        models=models,
+        sessions=storage.sessions,
+        log=storage.log,
+        runs=storage.board,
+        questions=questions,
+        health=health,
+        plugins=host,
+    )
+
+
+async def _report(host: PluginHost, toolbox: Toolbox, workspace: Workspace) -> Mapping[str, Any]:
+    """What `health` shows beside what its tool knows by itself."""
+    from bamboo_mcp.control.health import surface_hash
+
+    faults: dict[str, list[str]] = {}
+    for fault in host.faults:
+        faults.setdefault(fault.plugin, []).append(f"{fault.hook}: {fault.message}")
+    return {
+        "workspace": str(workspace.root or ""),
+        "tool_surface": surface_hash(await toolbox.for_clients().list_tools()),
+        "sandbox": "none: commands run with the rights of this server",
+        "plugins": [
+            {"name": plugin.name, "fault": "; ".join(faults.pop(plugin.name, []))}
+            for plugin in host.plugins
+        ]
+        + [{"name": name, "fault": "; ".join(said)} for name, said in faults.items()],
+        "tools_missing": [f"{f.member}: {f.message}" for f in toolbox.composite.faults],
+        "tools_shadowed": [shadow.tool for shadow in toolbox.composite.shadowed],
+    }

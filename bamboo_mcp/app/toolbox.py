@@ -1,0 +1,57 @@
+"""The tools of everybody in one composite, and the wrappers each user of them gets."""
+
+from __future__ import annotations
+
+from bamboo_mcp.contributions import Services
+from bamboo_mcp.domain.runs import RunRequest
+from bamboo_mcp.permissions.policy import DirectPolicy, ModePolicy
+from bamboo_mcp.plugin_host.host import PluginHost
+from bamboo_mcp.ports import Policy, ToolExecutor
+from bamboo_mcp.settings import Settings
+from bamboo_mcp.tools.bounded import BoundedExecutor
+from bamboo_mcp.tools.catalogue import Catalogue
+from bamboo_mcp.tools.composite import CompositeExecutor
+from bamboo_mcp.tools.cutting import ResultLimits
+from bamboo_mcp.tools.denylist import DenylistExecutor
+from bamboo_mcp.tools.filtered import FilteredExecutor
+from bamboo_mcp.tools.permitted import PermittedExecutor
+from bamboo_mcp.tools.validation import Validators
+
+
+class Toolbox:
+    """Reads from the outside in: `Denylist(Permitted(Bounded(Composite([...plugins]))))`."""
+
+    def __init__(self, settings: Settings, host: PluginHost, services: Services) -> None:
+        self._host = host
+        self._exposed = settings.server.expose
+        limits = settings.limits.limits()
+        permissions = settings.permissions
+        self._validators = Validators()
+        self.composite = CompositeExecutor(host.tool_members(services))
+        self._bounded = BoundedExecutor(
+            self.composite,
+            validators=self._validators,
+            timeout_s=limits.tool_timeout_s,
+            limits=ResultLimits(text=limits.max_result_chars),
+        )
+        of_runs = ModePolicy(question_timeout_s=permissions.question_timeout_s)
+        self._for_runs = self._permitted(of_runs)
+        self._for_clients = self._permitted(
+            DirectPolicy(
+                of_runs,
+                mode=permissions.direct_mode,
+                allow_commands=permissions.allow_commands,
+            )
+        )
+
+    def for_run(self, request: RunRequest) -> ToolExecutor:
+        """What the agent of this run may use."""
+        denied = request.deny_tools + self._host.deny_tools(request)
+        return DenylistExecutor(self._for_runs, deny_tools=denied, allow_tools=request.allow_tools)
+
+    def for_clients(self) -> ToolExecutor:
+        """What an MCP client sees and calls directly."""
+        return FilteredExecutor(self._for_clients, self._exposed)
+
+    def _permitted(self, policy: Policy) -> Catalogue:
+        return PermittedExecutor(self._bounded, policy, validators=self._validators)

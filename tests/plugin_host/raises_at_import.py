@@ -1,0 +1,3 @@
+"""A plugin module whose import fails."""
+
+raise RuntimeError("no licence file")
