@@ -25,7 +25,7 @@ MAX_TASK_CHARS = 1_000_000
 
 
 class SpawnLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bounds of a subagent's run; what is left out has the server's default."""
+    """Bounds of a subagent's run; what is left out has the server's, which are the widest."""
 
     max_rounds: Annotated[int, Meta(description="Model calls.", ge=1, le=10_000)] | None = None
     timeout_s: Annotated[float, Meta(description="Seconds of run time.", gt=0)] | None = None
@@ -150,13 +150,19 @@ class SubagentSpawning:
         return parent.subagent_id, parent.spec.depth + 1
 
     def _limits_of(self, wanted: SpawnLimits | None) -> Limits:
+        """The server's limits, narrowed by what is wanted; a caller never raises its own bound."""
         if wanted is None:
             return self._limits
-        given = {
-            name: value
-            for name, value in msgspec.structs.asdict(wanted).items()
-            if value is not None
-        }
+        given: dict[str, float] = {}
+        for name, value in msgspec.structs.asdict(wanted).items():
+            most = getattr(self._limits, name)
+            if value is not None and most is not None and value > most:
+                raise InvalidInput(
+                    f"limits.{name} {value:g} is more than this server allows: {most:g}",
+                    hint=f"Leave it out, or let a person raise limits.{name} in the settings.",
+                )
+            if value is not None:
+                given[name] = value
         return msgspec.structs.replace(self._limits, **given)
 
 

@@ -20,6 +20,7 @@ from bamboo_mcp.domain.errors import SettingsError
 from bamboo_mcp.domain.models import Effort, ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.provider_errors import (
     AuthenticationFailed,
+    BadRequest,
     ContextOverflow,
     ProviderFailure,
     TransportFailed,
@@ -95,6 +96,13 @@ class AnthropicProvider:
             events = await self._client.messages.create(**body, stream=True)
         except _SDK_ERRORS as error:
             raise self._failure(error, fold) from None
+        except UnicodeEncodeError as error:
+            raise BadRequest(
+                f"the conversation holds what is no text: {error.reason} in "
+                f"{error.object[max(0, error.start - 20) : error.start + 1]!r}",
+                hint="It came from a tool or a file with broken encoding; start a new session.",
+                provider=self._name,
+            ) from None
         # Leaving, in whatever way, closes the connection: breaking out of the loop alone would not.
         async with events, aclosing(self._chunks(events, fold)) as chunks:
             yield chunks

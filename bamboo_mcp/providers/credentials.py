@@ -7,9 +7,10 @@ the key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
+from bamboo_mcp.domain.errors import SettingsError
 from bamboo_mcp.domain.secrets import Secret
+from bamboo_mcp.settings.references import resolve_reference
 
 NO_KEY = Secret("")
 
@@ -17,37 +18,21 @@ NO_KEY = Secret("")
 def read_key(
     reference: str, *, usual_env: str, instance: str, environ: Mapping[str, str]
 ) -> tuple[Secret, str]:
-    """The key and "", or an empty one and exactly what is wrong with the reference.
+    """The key and "", or an empty one and exactly what is wrong with where it should be.
 
-    `reference` is `env:NAME`, `file:PATH` or "" (then `usual_env`, where nothing being there is not
-    an error of the reference).
+    Without a `reference` the variable `usual_env` is looked at, and to find nothing there is not
+    wrong: whether a key is needed is the provider's to say.
     """
-    setting = f"providers.{instance}.api_key"
-    scheme, _, place = reference.partition(":")
     if not reference:
-        return _checked(environ.get(usual_env, "") if usual_env else "", usual_env)
-    if scheme == "env" and place:
-        if not environ.get(place, "").strip():
-            return NO_KEY, f"the setting {setting} is {reference!r}, and {place} is not set"
-        return _checked(environ[place], place)
-    if scheme == "file" and place:
-        try:
-            text = Path(place).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text"
-            return NO_KEY, f"the setting {setting} is {reference!r}, which cannot be read: {reason}"
-        if not text.strip():
-            return NO_KEY, f"the setting {setting} is {reference!r}, and that file is empty"
-        return _checked(text, place)
-    return NO_KEY, f"the setting {setting} must be env:NAME or file:PATH"
-
-
-def _checked(key: str, place: str) -> tuple[Secret, str]:
-    """Refuse here what an HTTP header cannot carry: the library's own error would show the key."""
-    key = key.strip()
-    if not key.isascii() or any(character <= " " for character in key):
-        return NO_KEY, f"the key in {place} holds spaces, line breaks or letters no key has"
-    return Secret(key), ""
+        if not environ.get(usual_env, "").strip():
+            return NO_KEY, ""
+        reference, place = f"env:{usual_env}", "the environment"
+    else:
+        place = f"the setting providers.{instance}.api_key"
+    try:
+        return resolve_reference(reference, environ), ""
+    except SettingsError as error:
+        return NO_KEY, f"{place}: {error.message}"
 
 
 def key_needed(instance: str, env: str) -> str:

@@ -1,5 +1,6 @@
-"""The honest model for when there is none: lists the tools, runs one that is named, and says how to
-get a model. It never imitates intelligence.
+"""The honest model for when there is none: it runs a tool by name and says how to get a model.
+
+It lists the tools of the conversation and never imitates intelligence.
 """
 
 from __future__ import annotations

@@ -156,8 +156,21 @@ def _member(value: Any, key: str, path: str) -> Any:
         return value[key]
     if isinstance(value, list) and _is_index(key) and -len(value) <= int(key) < len(value):
         return value[int(key)]
+    if isinstance(value, str) and (line := _line(value, key)) is not None:
+        return line
     have = ", ".join(value) if isinstance(value, dict) else f"{value!r}"[:80]
     raise NoValue(f"{{{{{path}}}}}: there is no {key!r} in it (there is: {have})")
+
+
+def _line(text: str, key: str) -> Any:
+    """What stands behind `key:` on a line of its own: our tools answer in such lines."""
+    found = re.search(rf"^\s*{re.escape(key)}: *(\S.*?)\s*$", text, re.MULTILINE)
+    if found is None:
+        return None
+    try:
+        return msgspec.json.decode(found.group(1))
+    except msgspec.DecodeError:
+        return found.group(1)
 
 
 def has_placeholder(value: Any) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -117,7 +117,7 @@ async def open_harness(
 
     `log` and `sessions` default to memory; pass the ones of a home folder to test with real files.
     """
-    models = provider if hasattr(provider, "resolve") else scripted_models(provider)
+    models = _models(provider)
     owner = owner or new_owner_id()
     log = log or MemoryEventLog()
     sessions = sessions or MemorySessionStore()
@@ -166,6 +166,12 @@ async def open_harness(
         finally:
             group.cancel_scope.cancel()
             remove()
+
+
+def _models(given: Provider | Models) -> Models:
+    if hasattr(given, "resolve"):
+        return cast(Models, given)
+    return scripted_models(given)
 
 
 def _permitted(tools: ToolExecutor, question_timeout_s: float) -> PermittedExecutor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bamboo_mcp.domain.value import Value
 
 MIB = 1024 * 1024
 MAX_LINE_CHARS = 2000
@@ -10,8 +10,7 @@ _NOTE_ROOM = 300
 """Kept free in every answer for what is said about the cut."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(Value, frozen=True, kw_only=True):
     """All from settings; `max_result_chars` is of one answer."""
 
     max_result_chars: int = 40_000

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import anyio
@@ -82,8 +81,10 @@ async def _below_guard(
     timeout_s: float,
     finished: Finished,
 ) -> None:
+    from bamboo_mcp.workspace import shell_guard  # POSIX only
+
     ours, theirs = socket.socketpair()
-    argv = [sys.executable, "-I", "-S", _guard_file(), _shell(), "-c", command]
+    argv = [sys.executable, "-I", "-S", shell_guard.__file__, _shell(), "-c", command]
     with ours:
         ours.setblocking(False)
         with theirs:
@@ -162,17 +163,6 @@ def _end_group(program: int) -> None:
             os.killpg(program, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             return
-
-
-@cache
-def _guard_file() -> str:
-    """The guard, compiled if that is on disk: it saves 2 ms of its start-up time."""
-    from bamboo_mcp.workspace import shell_guard
-
-    compiled = shell_guard.__spec__.cached if shell_guard.__spec__ else None
-    if compiled and Path(compiled).exists():
-        return compiled
-    return shell_guard.__file__
 
 
 def _shell() -> str:

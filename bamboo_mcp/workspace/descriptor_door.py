@@ -132,14 +132,15 @@ def _split(path: str) -> tuple[str, str]:
 def _entry(item: os.DirEntry[str], folder: int, details: bool) -> Entry:
     if not details:
         if item.is_symlink():
-            return Entry(item.name, "link")
+            return Entry(name=item.name, kind="link")
         if item.is_dir(follow_symlinks=False):
-            return Entry(item.name, "folder")
-        return Entry(item.name, "file" if item.is_file(follow_symlinks=False) else "other")
+            return Entry(name=item.name, kind="folder")
+        plain = item.is_file(follow_symlinks=False)
+        return Entry(name=item.name, kind="file" if plain else "other")
     status = item.stat(follow_symlinks=False)
     kind = kind_of(status.st_mode)
     target = os.readlink(item.name, dir_fd=folder) if kind == "link" else ""
-    return Entry(item.name, kind, status.st_size, target)
+    return Entry(name=item.name, kind=kind, size=status.st_size, target=target)
 
 
 def _plain_file(folder: int, name: str, path: str) -> os.stat_result | None:

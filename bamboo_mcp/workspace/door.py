@@ -8,11 +8,11 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from bamboo_mcp.domain.errors import StorageFull, WorkspaceError
+from bamboo_mcp.domain.value import Value
 
 EntryKind = Literal["folder", "file", "link", "other"]
 
@@ -20,8 +20,7 @@ MAX_ENTRIES = 100_000
 """Of one folder; what is beyond is not looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Value, frozen=True, kw_only=True):
     """A name in a folder. `size` and `target` are filled in only where they were asked for."""
 
     name: str

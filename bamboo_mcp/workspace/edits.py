@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bamboo_mcp.domain.errors import InvalidInput
+from bamboo_mcp.domain.value import Value
 
 BOM = b"\xef\xbb\xbf"
 _SHOWN_LINES = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replacement:
+class Replacement(Value, frozen=True, kw_only=True):
     """Put `new` in the place of `old`: the only one, or everywhere."""
 
     old: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
 
+from bamboo_mcp.domain.value import Value
 from bamboo_mcp.workspace.globs import Glob
 
 MAX_SEARCHED_BYTES = 2 * 1024 * 1024
@@ -13,8 +13,7 @@ MAX_SEARCHED_BYTES = 2 * 1024 * 1024
 Output = Literal["files", "content", "count"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
+class Search(Value, frozen=True, kw_only=True):
     """`start` is the folder (from the workspace) where to search; `glob` empty: every file."""
 
     pattern: str
@@ -30,13 +29,13 @@ class Search:
         return seen if self.start == "." else f"{self.start}/{seen}"
 
 
-@dataclass(slots=True)
 class FileHits:
     """Matching lines of one file. `lines` are numbers from 1, perhaps not all of `count`."""
 
-    path: str
-    count: int = 0
-    lines: list[int] = field(default_factory=list)
+    def __init__(self, path: str, count: int, lines: list[int]) -> None:
+        self.path = path
+        self.count = count
+        self.lines = lines
 
 
 class Hits:

@@ -62,7 +62,8 @@ class ResolvingDoor:
                     continue  # removed while we look
                 kind = kind_of(status.st_mode)
                 target = str(Path(item.path).readlink()) if details and kind == "link" else ""
-                found.append(Entry(item.name, kind, status.st_size, target))
+                size = status.st_size
+                found.append(Entry(name=item.name, kind=kind, size=size, target=target))
         return found
 
     def replace(

@@ -106,6 +106,7 @@ async def test_every_answer_fits_its_schema() -> None:
         ("spawn_subagent", {"task": "t", "wait_s": "1"}, "wait_s"),
         ("spawn_subagent", {"task": 7}, "task"),
         ("spawn_subagent", {"task": "t", "limits": {"max_rounds": 0}}, "max_rounds"),
+        ("spawn_subagent", {"task": "t", "limits": {"max_rounds": 18}}, "limits.max_rounds 18"),
         ("spawn_subagent", {"task": "t", "limits": {"rounds": 1}}, "limits"),
         ("spawn_subagent", {"task": "t", "permission_mode": "root"}, "permission_mode"),
         ("await_subagents", {"mode": "first_success"}, "mode"),
@@ -168,7 +169,7 @@ async def test_what_is_asked_for_reaches_the_subagent() -> None:
         workspace="src",
         allow_tools=["read_file"],
         deny_tools=["run_command"],
-        limits={"max_tokens": 5},
+        limits={"max_tokens": 5, "max_rounds": 17},
         permission_mode="plan",
     )
     (one,) = desk.subagents.states.values()

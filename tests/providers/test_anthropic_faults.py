@@ -289,3 +289,12 @@ async def test_the_answer_counts_although_the_connection_breaks_after_it() -> No
         stop = await ask(provider, ASK)
     assert isinstance(stop, Stop)
     assert stop.message.text == "whole"
+
+
+async def test_broken_characters_in_the_history_are_a_bad_request_that_shows_the_place() -> None:
+    async with anthropic_and_fake() as (provider, server):
+        with pytest.raises(BadRequest) as caught:
+            await ask(provider, simple_request("name: \ud800 end", model=MODEL))
+        assert not server.requests
+    assert "name: " in caught.value.message
+    assert KEY not in str(caught.value)

@@ -108,10 +108,10 @@ async def test_a_missing_key_is_told_with_what_to_set() -> None:
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
-        ("env:WORK_KEY", "WORK_KEY is not set"),
+        ("env:WORK_KEY", "'env:WORK_KEY' is not set"),
         ("file:/nowhere/key", "cannot be read"),
-        (KEY, "env:NAME or file:PATH"),
-        ("env:BAD_KEY", "spaces, line breaks"),
+        (KEY, "must say where the key is"),
+        ("env:BAD_KEY", "is not a key"),
     ],
 )
 async def test_a_reference_that_leads_nowhere_is_named_and_no_key_shown(
@@ -123,7 +123,7 @@ async def test_a_reference_that_leads_nowhere_is_named_and_no_key_shown(
     )
     with pytest.raises(AuthenticationFailed) as caught:
         await _resolved(catalog, "work:claude-opus-5-5")
-    assert "providers.work.api_key" in caught.value.message or "BAD_KEY" in caught.value.message
+    assert "providers.work.api_key" in caught.value.message
     assert words in caught.value.message
     assert KEY not in caught.value.message + repr(caught.value)
     row = next(row for row in await catalog.menu() if row.provider == "work")

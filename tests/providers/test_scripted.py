@@ -194,7 +194,9 @@ async def test_one_script_plays_several_kinds_of_conversations() -> None:
         ("{{result.items.-1}}", {"id": "x"}),
         ("n={{result.n}}, {{result.ok}}", "n=3, true"),
         ("{{results.first.n}}", 3),
-        ("{{results.second}}", "plain text"),
+        ("{{results.second}}", "plain text\nsubagent_id: sub_1\nrounds: 3"),
+        ("{{results.second.subagent_id}}", "sub_1"),
+        ("{{results.second.rounds}}", 3),
         ("{{results.first.0.n}}", 1),
         ("{{results.first.-1.n}}", 3),
         ("{{last_user}}", "go"),
@@ -211,7 +213,7 @@ async def test_placeholders_take_values_from_results_and_keep_their_type(
     )
     history = [user_message("go")]
     one = await _play(provider, _request(*history))
-    history += [one.message, _answer(one, '{"n": 1}', "plain text")]
+    history += [one.message, _answer(one, '{"n": 1}', "plain text\nsubagent_id: sub_1\nrounds: 3")]
     two = await _play(provider, _request(*history))
     history += [two.message, _answer(two, '{"n": 3, "items": [{"id": "x"}], "ok": true}')]
     three = await _play(provider, _request(*history))

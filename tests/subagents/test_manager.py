@@ -457,7 +457,7 @@ class HangingLauncher:
     @asynccontextmanager
     async def launch(self, spec: SubagentSpec, request: RunRequest) -> AsyncIterator[SubagentLink]:
         raise LimitReached("no worker is free")
-        yield  # type: ignore[unreachable]
+        yield
 
 
 async def test_a_launcher_that_fails_ends_the_run_once_and_harms_nobody() -> None:
