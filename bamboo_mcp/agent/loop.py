@@ -138,8 +138,9 @@ class Loop:
             self._clock.attach(step)
             self._inbox.on_interrupt(step.cancel)
             try:
-                # Lets others run, and a cancel arrive, even when model and tools never wait.
-                await anyio.lowlevel.checkpoint()
+                if self.rounds > 1:
+                    # Lets others run, and a cancel arrive, even when model and tools never wait.
+                    await anyio.lowlevel.checkpoint()
                 return await self._ask_and_call(self._specs)
             finally:
                 self._inbox.on_interrupt(None)

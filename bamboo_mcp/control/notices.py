@@ -113,8 +113,14 @@ class NoticeBoard:
     def told(self, subagent: Subagent, caller: Subject) -> None:
         """An answer to `caller` shows this state already: no need to say it again."""
         lines = self._lines.get(caller)
-        if lines is not None:
-            lines.by_subject.pop((subagent.subagent_id, "state"), None)
+        if lines is None:
+            return
+        state = (subagent.subagent_id, "state")
+        question = subagent.question
+        # The answer may be older than the line: only what it really shows is told.
+        about = question is not None and question.question_id in lines.by_subject.get(state, "")
+        if subagent.status in TERMINAL or about:
+            lines.by_subject.pop(state, None)
 
     def take(self, caller: Subject) -> list[str]:
         """The caller's unread notices, oldest first; they are read with this."""

@@ -16,6 +16,7 @@ from bamboo_mcp.domain.tools import Progress
 from bamboo_mcp.ports import Notices, SubagentPort, ToolContext
 
 MAX_AWAITED = 100
+"""Subagents one call waits for; an entry for each must fit its answer."""
 
 _MIN_RESULT_CHARS = 500
 _ENTRY_CHARS = 600
@@ -41,8 +42,8 @@ class Waiting:
         self._max_result_chars = max_result_chars
 
     def unfinished(self, caller: Subject) -> list[SubagentId]:
-        """The caller's unfinished subagents, oldest first, at most `MAX_AWAITED`."""
-        return list(self._subagents.unfinished_of(caller))[:MAX_AWAITED]
+        """The caller's unfinished subagents, oldest first."""
+        return list(self._subagents.unfinished_of(caller))
 
     async def wait(
         self,
@@ -56,6 +57,7 @@ class Waiting:
     ) -> Awaited:
         """`field` is what the caller's bound is called, to say so when it is cut."""
         caller = caller_of(context)
+        wanted, left_out = wanted[:MAX_AWAITED], len(wanted[MAX_AWAITED:])
         seen = seen_in(cursor, wanted)
         if not wanted:
             notices = list(self._notices.take(caller))
@@ -73,6 +75,10 @@ class Waiting:
             self._notices.watch(one)
             self._notices.told(one, caller)
         notices = list(self._notices.take(caller))
+        if left_out:
+            notices.insert(
+                0, f"{left_out} more are unfinished; wait for them by naming them in subagent_ids"
+            )
         if timeout_s > self._max_wait_s:
             notices.insert(
                 0,

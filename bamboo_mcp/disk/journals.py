@@ -18,7 +18,7 @@ from bamboo_mcp.disk.calls import DISK, DiskCalls, file_size, make_folders, stor
 from bamboo_mcp.disk.journal import Journal, header_line, read_header, verified_end
 from bamboo_mcp.disk.lines import Record, frame
 from bamboo_mcp.disk.locks import lock, unlock
-from bamboo_mcp.domain.errors import UnknownId
+from bamboo_mcp.domain.errors import StorageError, UnknownId
 
 Durability: TypeAlias = Literal["process", "turn", "always"]
 """What an append survives. `process`: our death, not power loss. `turn`: also power loss once
@@ -26,6 +26,9 @@ Durability: TypeAlias = Literal["process", "turn", "always"]
 waits for the disk, and so does everything else in the process."""
 
 _BINARY = getattr(os, "O_BINARY", 0)
+
+_FLUSH_S = 10.0
+"""How long a flush waits for the disk. A sync takes milliseconds; one of seconds is a broken disk."""
 
 
 def _fair_share() -> int:
@@ -201,6 +204,16 @@ class Journals:
         """
         if self.durability == "process":
             return
+        try:
+            with anyio.fail_after(_FLUSH_S):
+                await self._flushed(journal)
+        except TimeoutError as error:
+            raise StorageError(
+                f"{journal.path}: the disk did not take it within {_FLUSH_S:g} s",
+                hint="what was written survives this process, not a power cut",
+            ) from error
+
+    async def _flushed(self, journal: Journal) -> None:
         wanted = journal.size
         while journal.synced_size < wanted:
             if journal.sync_failed is not None:

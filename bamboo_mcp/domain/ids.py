@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from typing import NewType
 
@@ -25,8 +24,8 @@ LOCAL = Subject("local")
 
 
 def _random(prefix: str) -> str:
-    # 130 bits: the MCP security pages ask for handles of at least 128 (reliability note U9).
-    return prefix + base64.b32encode(os.urandom(17))[:26].decode("ascii").lower()
+    # 128 bits: what the MCP security pages ask of a handle (reliability note U9).
+    return prefix + os.urandom(16).hex()
 
 
 def new_session_id() -> SessionId:

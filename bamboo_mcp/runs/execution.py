@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 
-import anyio
 import msgspec
 
 from bamboo_mcp.domain.errors import BambooError
@@ -19,9 +18,6 @@ from bamboo_mcp.domain.runs import Outcome, RunRequest
 from bamboo_mcp.ports import EventLog, Inbox, RunBody, SessionStore
 
 logger = logging.getLogger(__name__)
-
-FLUSH_S = 10.0
-"""How long a finished run waits for the disk before it is told on with a warning in the log."""
 
 
 class RunExecution:
@@ -95,10 +91,7 @@ class RunExecution:
         return outcome
 
     async def _flush(self, request: RunRequest) -> None:
-        with anyio.move_on_after(FLUSH_S, shield=True) as scope:
-            try:
-                await self._log.flush(request.run_id)
-            except BambooError:
-                logger.exception("the log of run %s could not be made durable", request.run_id)
-        if scope.cancelled_caught:
-            logger.warning("the log of run %s was not flushed within %s s", request.run_id, FLUSH_S)
+        try:
+            await self._log.flush(request.run_id)
+        except BambooError:
+            logger.exception("the log of run %s could not be made durable", request.run_id)

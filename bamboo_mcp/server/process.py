@@ -99,5 +99,6 @@ def _stuck_threads() -> list[str]:
 
 def _end_now(code: int) -> None:
     logging.shutdown()
-    sys.stderr.flush()
+    if sys.__stderr__ is not None:
+        sys.__stderr__.flush()
     os._exit(code)

@@ -44,26 +44,43 @@ def claimed_stdio() -> Iterator[Wire]:
     Raises:
         InvalidInput: Standard input or output is closed.
     """
-    sys.stdout.flush()
-    try:
-        wire = Wire(stdin_fd=os.dup(0), stdout_fd=os.dup(1))
-    except OSError as error:
+    # Python has no object for a descriptor that was closed when it started; its number may belong
+    # to something else by now.
+    if sys.__stdin__ is None or sys.__stdout__ is None:
         raise InvalidInput(
-            f"standard input or output is closed ({error.strerror}): MCP over stdio needs both",
+            "standard input or output is closed: MCP over stdio needs both",
             hint="let an MCP client start this command",
-        ) from error
+        )
+    _flush_printed()
+    wire = Wire(stdin_fd=_private(0), stdout_fd=_private(1))
     _divert(0, os.O_RDONLY)
-    try:
-        os.dup2(2, 1)
-    except OSError:
+    if sys.__stderr__ is None:
         _divert(1, os.O_WRONLY)
+    else:
+        os.dup2(2, 1)
     try:
         yield wire
     finally:
         # What was printed but not flushed goes to stderr too, not to the client at exit.
-        sys.stdout.flush()
+        _flush_printed()
         os.dup2(wire.stdout_fd, 1)
         os.dup2(wire.stdin_fd, 0)
+
+
+def _flush_printed() -> None:
+    with suppress(ValueError, OSError):  # closed by whoever printed
+        sys.stdout.flush()
+
+
+def _private(fd: int) -> int:
+    """A copy above the standard three: one of those may be closed, and its number free."""
+    copy = os.dup(fd)
+    if copy > 2:
+        return copy
+    try:
+        return _private(fd)
+    finally:
+        os.close(copy)
 
 
 def _divert(fd: int, flags: int) -> None:

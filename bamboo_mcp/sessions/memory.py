@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from bamboo_mcp.domain.ids import SessionId
 from bamboo_mcp.domain.messages import Message
@@ -24,9 +24,21 @@ class _Kept:
 class _MemoryWriter:
     """All writers of a session share its list, so each sees at once what another appends."""
 
-    def __init__(self, kept: _Kept, still_there: Callable[[], bool]) -> None:
+    __slots__ = ("_kept", "_session_id", "_sessions")
+
+    def __init__(self, sessions: Mapping[SessionId, _Kept], session_id: SessionId) -> None:
+        self._sessions = sessions
+        self._session_id = session_id
+
+    async def __aenter__(self) -> SessionWriter:
+        kept = self._sessions.get(self._session_id)
+        if kept is None:
+            raise unknown(self._session_id)
         self._kept = kept
-        self._still_there = still_there
+        return self
+
+    async def __aexit__(self, *reason: object) -> None:
+        return None
 
     @property
     def meta(self) -> SessionMeta:
@@ -37,8 +49,8 @@ class _MemoryWriter:
         return self._kept.messages
 
     def append(self, message: Message) -> None:
-        if not self._still_there():
-            raise unknown(self._kept.meta.session_id)
+        if self._sessions.get(self._session_id) is not self._kept:
+            raise unknown(self._session_id)
         self._kept.messages.append(message)
 
     async def flush(self) -> None:
@@ -67,10 +79,8 @@ class MemorySessionStore:
             meta=kept.meta, messages=kept.messages[start:stop], offset=start, total=total
         )
 
-    @asynccontextmanager
-    async def open(self, session_id: SessionId) -> AsyncIterator[SessionWriter]:
-        kept = self._kept(session_id)
-        yield _MemoryWriter(kept, lambda: self._sessions.get(session_id) is kept)
+    def open(self, session_id: SessionId) -> AbstractAsyncContextManager[SessionWriter]:
+        return _MemoryWriter(self._sessions, session_id)
 
     async def edit(
         self, session_id: SessionId, change: Callable[[SessionMeta], SessionMeta]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from bamboo_mcp.domain.runs import Outcome, RunRequest, Steer
 from bamboo_mcp.domain.subagents import SubagentSpec
@@ -19,17 +19,27 @@ class InProcessLauncher:
         self._execute = execute
         self._new_inbox = new_inbox
 
-    @asynccontextmanager
-    async def launch(self, spec: SubagentSpec, request: RunRequest) -> AsyncIterator[SubagentLink]:
-        # Nothing to reap: the run lives in the task of whoever awaits `result`, and ends with it.
-        yield _Link(self._execute, self._new_inbox(), request)
+    def launch(
+        self, spec: SubagentSpec, request: RunRequest
+    ) -> AbstractAsyncContextManager[SubagentLink]:
+        return _Link(self._execute, self._new_inbox(), request)
 
 
 class _Link:
+    """The link and its own context: nothing is left to reap, the run ends with `result`."""
+
+    __slots__ = ("_execute", "_inbox", "_request")
+
     def __init__(self, execute: Execute, inbox: Inbox, request: RunRequest) -> None:
         self._execute = execute
         self._inbox = inbox
         self._request = request
+
+    async def __aenter__(self) -> SubagentLink:
+        return self
+
+    async def __aexit__(self, *reason: object) -> None:
+        return None
 
     async def result(self) -> Outcome:
         return await self._execute(self._request, self._inbox)

@@ -39,6 +39,8 @@ class Lifetimes:
         self._children: dict[SubagentId, Child] = {}
         self._by_run: dict[RunId, Child] = {}
         self._unfinished: set[SubagentId] = set()
+        self._offspring: dict[SubagentId, set[SubagentId]] = {}
+        """Unfinished children by parent."""
 
     def find(self, subagent_id: SubagentId) -> Child | None:
         return self._children.get(subagent_id)
@@ -53,11 +55,10 @@ class Lifetimes:
     def descendants(self, subagent_id: SubagentId) -> Sequence[Child]:
         """Unfinished children of `subagent_id`, and theirs, nearest first."""
         found: list[Child] = []
-        parents = {subagent_id}
-        while parents:
-            level = [child for child in self.unfinished() if child.spec.parent_id in parents]
-            found += level
-            parents = {child.subagent_id for child in level}
+        level = list(self._offspring.get(subagent_id, ()))
+        while level:
+            found += (self._children[id] for id in level)
+            level = [grand for id in level for grand in self._offspring.get(id, ())]
         return found
 
     def register(self, child: Child) -> None:
@@ -65,12 +66,14 @@ class Lifetimes:
         self._children[child.subagent_id] = child
         self._by_run[child.request.run_id] = child
         self._unfinished.add(child.subagent_id)
+        if child.spec.parent_id is not None:
+            self._offspring.setdefault(child.spec.parent_id, set()).add(child.subagent_id)
 
     def withdraw(self, child: Child) -> None:
         """The birth failed: as if it had never been."""
         self._children.pop(child.subagent_id, None)
         self._by_run.pop(child.request.run_id, None)
-        self._unfinished.discard(child.subagent_id)
+        self._finish(child)
 
     def start(self, child: Child, launcher: Launcher) -> None:
         self._tell_parent(
@@ -114,16 +117,7 @@ class Lifetimes:
         places = self._places.setdefault(
             child.spec.depth, anyio.Semaphore(self._max_concurrent, fast_acquire=True)
         )
-        held = False
-        with anyio.CancelScope() as waiting:
-            child.waiting_for_slot = waiting
-            if child.cancel_reason is None:
-                await places.acquire()
-                held = True
-        child.waiting_for_slot = None
-        if child.cancel_reason is not None:
-            if held:
-                places.release()
+        if not await self._place(child, places):
             return self._never_ran(child)
         try:
             async with launcher.launch(child.spec, child.request) as link:
@@ -131,6 +125,27 @@ class Lifetimes:
                 return await link.result()
         finally:
             places.release()
+
+    async def _place(self, child: Child, places: anyio.Semaphore) -> bool:
+        """Take a place, at once when one is free. False, without one, when cancelled before."""
+        if child.cancel_reason is not None:
+            return False
+        try:
+            places.acquire_nowait()
+        except anyio.WouldBlock:
+            pass
+        else:
+            return True
+        held = False
+        with anyio.CancelScope() as waiting:
+            child.waiting_for_slot = waiting
+            await places.acquire()
+            held = True
+        child.waiting_for_slot = None
+        if held and child.cancel_reason is not None:
+            places.release()
+            held = False
+        return held
 
     def _never_ran(self, child: Child) -> Outcome:
         outcome = Outcome(
@@ -142,11 +157,12 @@ class Lifetimes:
         return self._execution.end_unstarted(child.request, outcome)
 
     def _end(self, child: Child, outcome: Outcome) -> None:
-        self._unfinished.discard(child.subagent_id)
+        self._finish(child)
         child.end(outcome)
         # What a finished agent started can serve nobody any more (architecture: no orphans).
-        for orphan in self.descendants(child.subagent_id):
-            orphan.cancel("its parent ended")
+        if child.subagent_id in self._offspring:
+            for orphan in self.descendants(child.subagent_id):
+                orphan.cancel("its parent ended")
         self._tell_parent(
             child,
             SubagentEnded(
@@ -154,6 +170,14 @@ class Lifetimes:
             ),
         )
         self._forget_old()
+
+    def _finish(self, child: Child) -> None:
+        self._unfinished.discard(child.subagent_id)
+        siblings = self._offspring.get(child.spec.parent_id) if child.spec.parent_id else None
+        if siblings is not None and child.spec.parent_id is not None:
+            siblings.discard(child.subagent_id)
+            if not siblings:
+                del self._offspring[child.spec.parent_id]
 
     def _tell_parent(self, child: Child, event: SubagentSpawned | SubagentEnded) -> None:
         parent = self._children.get(child.spec.parent_id) if child.spec.parent_id else None

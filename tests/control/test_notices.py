@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import msgspec
+
 from bamboo_mcp.control.notices import MAX_EARLY_RUNS, MAX_LINES, NoticeBoard
 from bamboo_mcp.domain.events import (
     EventRecord,
@@ -61,6 +63,28 @@ def test_only_the_latest_state_is_told() -> None:
     tell(board, one, QuestionAsked(question=QUESTION))
     tell(board, one, RunEnded(outcome=Outcome(status="error")))
     assert board.take(LOCAL) == [f"{one.subagent_id} failed"]
+
+
+def test_a_line_newer_than_what_an_answer_shows_is_not_taken_for_told() -> None:
+    board = NoticeBoard()
+    one = subagent()
+    board.watch(one)
+    tell(board, one, COMPLETED)
+    board.told(one, LOCAL)  # as it was while it ran
+    assert board.take(LOCAL) == [f"{one.subagent_id} finished"]
+
+
+def test_a_question_an_answer_shows_is_told_and_another_one_is_not() -> None:
+    board = NoticeBoard()
+    one = subagent()
+    board.watch(one)
+    tell(board, one, QuestionAsked(question=QUESTION))
+    board.told(msgspec.structs.replace(one, question=QUESTION), LOCAL)
+    assert board.take(LOCAL) == []
+    other = msgspec.structs.replace(QUESTION, question_id=QuestionId("q_other"))
+    tell(board, one, QuestionAsked(question=other))
+    board.told(msgspec.structs.replace(one, question=QUESTION), LOCAL)
+    assert len(board.take(LOCAL)) == 1
 
 
 def test_a_question_that_was_answered_needs_no_notice_but_an_expired_one_does() -> None:

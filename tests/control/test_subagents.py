@@ -246,6 +246,15 @@ async def test_all_of_mine_that_are_unfinished_are_awaited_by_default() -> None:
     assert results == [(first, "one"), (second, "two")]
 
 
+async def test_more_than_one_call_can_wait_for_are_named_as_left_out() -> None:
+    desk = Desk()
+    for _ in range(103):
+        await desk.spawn()
+    answer = await desk.get("await_subagents", timeout_s=0)
+    assert len(answer["subagents"]) == 100
+    assert "3 more are unfinished" in answer["notices"][0]
+
+
 async def test_waiting_for_nothing_is_done_at_once() -> None:
     desk = Desk()
     answer = await desk.get("await_subagents")

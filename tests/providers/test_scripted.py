@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bamboo_mcp.contributions import ProviderConfig
-from bamboo_mcp.domain.errors import InvalidInput, SettingsError, UnknownModel
+from bamboo_mcp.domain.errors import UnknownModel
 from bamboo_mcp.domain.messages import Message, TextBlock, ToolResultBlock, user_message
 from bamboo_mcp.domain.models import ModelRequest
 from bamboo_mcp.domain.provider_errors import (
@@ -23,7 +23,6 @@ from bamboo_mcp.domain.stream import Chunk, Stop, TextChunk
 from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Provider
-from bamboo_mcp.providers.script_file import parse_script
 from bamboo_mcp.providers.scripted import ScriptFiles, make
 from bamboo_mcp.testing.scripted import Call, Fault, ScriptedProvider, Step, Track, When
 
@@ -314,46 +313,3 @@ async def test_the_double_answers_by_a_function_and_tells_what_was_left_over() -
     stop = await _play(provider, _request(user_message("a"), user_message("b")))
     assert stop.message.text == "2 messages"
     provider.assert_complete()
-
-
-@pytest.mark.parametrize(
-    ("text", "where", "what"),
-    [
-        ("steps:\n  - text: [\n", ":3:", "not YAML"),
-        ("steps:\n  - text: a\n  - txt: b\n", ":3:", "did you mean 'text'"),
-        ("steps:\n  - text: a\n    calls:\n      - name: 3\n", ":4:", "Expected `str`"),
-        (
-            "steps:\n  - text: a\n\n  - when: {tools: look}\n    text: b\n",
-            ":4:",
-            "Expected `array`",
-        ),
-        ("steps:\n  - text: a\n    when: {last_user: /(/}\n", "", "regular expression"),
-        ("steps:\n  - usage: {input: 1}\n", ":2:", "answers nothing"),
-        ("steps:\n  - error: {kind: rate_limt}\n", ":2:", "rate_limt"),
-        ("steps:\n  - {text: a, repeat: true}\n  - text: b\n", ":2:", "never be reached"),
-        ("steps:\n  - {text: a, chunk: -1}\n", ":2:", "negative"),
-        ("steps: []\n", ":1:", "no steps"),
-        ("", ":1:", "Expected `object`"),
-        ("- a\n", ":1:", "Expected `object`"),
-        ("steps: [{text: a}]\nconversations: [{steps: [{text: b}]}]\n", ":1:", "not both"),
-        ("conversations:\n  - steps:\n      - text: 5\n", ":3:", "Expected `str`"),
-    ],
-)
-def test_a_broken_script_is_told_with_file_and_line(text: str, where: str, what: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        parse_script(text, "demo.yaml")
-    assert "demo.yaml" + where in caught.value.message
-    assert what in caught.value.message
-
-
-def test_a_script_that_is_not_text_is_told_by_name(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\x00")
-    provider = make(ProviderConfig(name="s", type="scripted", options={"folder": str(tmp_path)}))
-    with pytest.raises(InvalidInput, match=r"bad\.yaml"):
-        provider.caps("bad")
-
-
-@pytest.mark.parametrize("options", [{"folder": 3}, {"foldr": "x"}])
-def test_a_wrong_option_is_named(options: dict[str, object]) -> None:
-    with pytest.raises(SettingsError, match=r"providers\.s\.options"):
-        make(ProviderConfig(name="s", type="scripted", options=options))

@@ -199,6 +199,19 @@ async def test_a_client_that_stops_reading_ends_the_server(tmp_path: Path) -> No
 
 
 @posix
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+async def test_a_server_started_without_a_pipe_says_so(closed: str, tmp_path: Path) -> None:
+    with anyio.fail_after(20):
+        done = await anyio.run_process(
+            ["sh", "-c", f'exec "$0" "$@" {closed}', *command(tmp_path / "trace")],
+            cwd=ROOT,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert b"standard input or output is closed" in done.stderr
+
+
+@posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_an_idle_server_in_order(
     number: signal.Signals, tmp_path: Path
