@@ -88,28 +88,10 @@ class SubagentInspection:
                 f"offset {offset} is for result or for transcript, not both in one call",
                 hint="Ask for one of them at a time.",
             )
-        # Parts share the room of one answer.
-        room = self._max_chars // len(set(include))
-        events, result, transcript = None, None, None
-        if "result" in include and subagent.outcome is not None:
-            result = result_part(subagent, offset, room)
-        if "transcript" in include:
-            transcript = await self._transcript(subagent, offset, limit, room)
-        if "events" in include:
-            events, seen = await self._events(subagent, seen, limit, room)
+        shown = await self._parts(subagent, set(include), seen, offset, limit)
         self._notices.watch(subagent)
         self._notices.told(subagent, caller)
-        return Inspected(
-            subagent_id=subagent.subagent_id,
-            status=subagent.status,
-            details=details(subagent) if "status" in include else None,
-            result=result,
-            steers=[steer_part(one) for one in subagent.steers] if "steers" in include else None,
-            events=events,
-            transcript=transcript,
-            cursor=cursor_of({subagent.subagent_id: seen}),
-            notices=list(self._notices.take(caller)),
-        )
+        return msgspec.structs.replace(shown, notices=list(self._notices.take(caller)))
 
     @tool(title="List subagents", effect="read", group="control")
     async def list_subagents(
@@ -145,6 +127,30 @@ class SubagentInspection:
             subagents=[listed(one) for one in shown],
             next_page=page_token(shown[-1].created_at) if len(found) > limit else None,
             notices=list(self._notices.take(caller)),
+        )
+
+    async def _parts(
+        self, subagent: Subagent, include: set[Include], seen: int, offset: int, limit: int
+    ) -> Inspected:
+        # They share the room of one answer.
+        room = self._max_chars // len(include)
+        events, result, transcript = None, None, None
+        if "result" in include and subagent.outcome is not None:
+            result = result_part(subagent, offset, room)
+        if "transcript" in include:
+            transcript = await self._transcript(subagent, offset, limit, room)
+        if "events" in include:
+            events, seen = await self._events(subagent, seen, limit, room)
+        return Inspected(
+            subagent_id=subagent.subagent_id,
+            status=subagent.status,
+            details=details(subagent) if "status" in include else None,
+            result=result,
+            steers=[steer_part(one) for one in subagent.steers] if "steers" in include else None,
+            events=events,
+            transcript=transcript,
+            cursor=cursor_of({subagent.subagent_id: seen}),
+            notices=[],
         )
 
     async def _events(

@@ -14,7 +14,7 @@ from bamboo_mcp.domain.models import ModelEntry
 from bamboo_mcp.domain.tools import ToolCall, ToolResult, ToolSpec
 from bamboo_mcp.ports import Models, Provider
 from bamboo_mcp.tools.function import FunctionExecutor, tools_of
-from tests.control.doubles import Desk
+from tests.control.desk import Desk
 from tests.control.test_models import Menu
 
 

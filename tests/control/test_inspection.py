@@ -13,7 +13,7 @@ from bamboo_mcp.domain.messages import (
     user_message,
 )
 from bamboo_mcp.domain.runs import SteerReceipt
-from tests.control.doubles import Desk
+from tests.control.desk import Desk
 
 
 async def test_state_and_result_are_shown_unless_something_else_is_asked_for() -> None:

@@ -11,7 +11,7 @@ from bamboo_mcp.domain.models import ModelCaps, ModelEntry
 from bamboo_mcp.domain.tools import ToolCall, ToolResult
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.tools.function import FunctionExecutor, tools_of
-from tests.control.doubles import Desk
+from tests.control.desk import Desk
 
 MENU = (
     ModelEntry(

@@ -1,4 +1,4 @@
-"""The next lines to type: how to add this server to the clients people have, with absolute paths."""
+"""The next lines to type: how to add this server to the clients people have."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Timeline:
     ) -> None:
         self._results.append((who, status, str(result.get("text", "")), usage))
 
-    def close(self, folder: str) -> None:
+    def close(self) -> None:
         """Print the summary: who ended how, with how many tokens, saying what."""
         table = Table(title="What came back", title_justify="left", expand=False)
         for column in ("subagent", "status", "tokens in", "cached", "tokens out", "first lines"):
@@ -45,4 +45,3 @@ class Timeline:
             )
         self._console.print()
         self._console.print(table)
-        self._console.print(f"[dim]It worked on a copy of the repository: {folder}[/dim]")
