@@ -31,6 +31,8 @@ from bamboo_mcp.tools.function import tool
 Include = Literal["status", "events", "result", "transcript", "steers"]
 
 _EVENTS_READ = 1_000
+_ITEMS = 50
+_MOST_ITEMS = 500
 
 
 class SubagentInspection:
@@ -66,8 +68,10 @@ class SubagentInspection:
             Meta(description="Where to read on: character of result, message of transcript.", ge=0),
         ] = 0,
         limit: Annotated[
-            int, Meta(description="At most so many events or messages.", ge=1, le=500)
-        ] = 50,
+            int,
+            Meta(description="At most so many events, messages, or characters of result.", ge=1),
+        ]
+        | None = None,
     ) -> Inspected:
         """Look at one subagent: its state, a further page of its result, what it did, its steering.
 
@@ -130,17 +134,18 @@ class SubagentInspection:
         )
 
     async def _parts(
-        self, subagent: Subagent, include: set[Include], seen: int, offset: int, limit: int
+        self, subagent: Subagent, include: set[Include], seen: int, offset: int, limit: int | None
     ) -> Inspected:
         # They share the room of one answer.
         room = self._max_chars // len(include)
+        items = min(limit or _ITEMS, _MOST_ITEMS)
         events, result, transcript = None, None, None
         if "result" in include and subagent.outcome is not None:
-            result = result_part(subagent, offset, room)
+            result = result_part(subagent, offset, min(limit or room, room))
         if "transcript" in include:
-            transcript = await self._transcript(subagent, offset, limit, room)
+            transcript = await self._transcript(subagent, offset, items, room)
         if "events" in include:
-            events, seen = await self._events(subagent, seen, limit, room)
+            events, seen = await self._events(subagent, seen, items, room)
         return Inspected(
             subagent_id=subagent.subagent_id,
             status=subagent.status,

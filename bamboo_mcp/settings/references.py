@@ -8,13 +8,14 @@ from pathlib import Path
 
 from bamboo_mcp.domain.errors import SettingsError
 from bamboo_mcp.domain.secrets import Secret
+from bamboo_mcp.settings.paths import expanded
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_CHARS = 16_384
 
 
 def check_reference(text: str) -> str:
-    """`text` if it is `env:NAME`, `file:PATH` or empty. The message never shows it: it may be a key.
+    """`text` if it is `env:NAME`, `file:PATH` or empty. The error never shows it: it may be a key.
 
     Raises:
         ValueError: With what to write instead.
@@ -25,7 +26,7 @@ def check_reference(text: str) -> str:
     if scheme == "env" and _VARIABLE.fullmatch(place):
         return text
     if scheme == "file" and place:
-        if not Path(place).expanduser().is_absolute():
+        if not expanded(Path(place)).is_absolute():
             raise ValueError("names a file by a relative path; write file:/absolute/path or file:~")
         return text
     if scheme in ("keyring", "cmd"):
@@ -52,7 +53,7 @@ def resolve_reference(reference: str, environ: Mapping[str, str]) -> Secret:
     if scheme == "env":
         found = environ.get(place, "")
     else:
-        found = _read(Path(place).expanduser(), reference)
+        found = _read(expanded(Path(place)), reference)
     found = found.strip()
     if not found:
         raise SettingsError(
@@ -69,6 +70,6 @@ def _read(path: Path, reference: str) -> str:
         with path.open(encoding="utf-8") as file:
             return file.read(_MAX_CHARS)
     except OSError as error:
-        raise SettingsError(f"{reference!r} cannot be read: {error.strerror}") from error
+        raise SettingsError(f"{reference!r} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError:
         raise SettingsError(f"what {reference!r} holds is not text") from None

@@ -1,4 +1,4 @@
-"""Which settings there are: one frozen model a section, with defaults, ranges and a line for people."""
+"""Which settings there are: a frozen model a section, with defaults, ranges, words for people."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pydantic import (
 from bamboo_mcp.domain.questions import PermissionMode, narrower
 from bamboo_mcp.domain.runs import Limits
 from bamboo_mcp.domain.tools import GROUPS, Group
+from bamboo_mcp.settings.paths import checked_folder
 from bamboo_mcp.settings.references import check_reference
 
 YEAR_S = 31_536_000
@@ -30,15 +31,7 @@ CountOrNone: TypeAlias = Annotated[int, Field(ge=0, le=_MOST)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=YEAR_S)]
 
 
-def _folder(value: object) -> object:
-    if isinstance(value, str | Path) and not str(value).strip():
-        raise ValueError("must name a folder")
-    if isinstance(value, str | Path) and "\0" in str(value):
-        raise ValueError("must not hold a NUL character")
-    return value
-
-
-Folder: TypeAlias = Annotated[Path, Field(strict=False), BeforeValidator(_folder)]
+Folder: TypeAlias = Annotated[Path, Field(strict=False), BeforeValidator(checked_folder)]
 Names: TypeAlias = Annotated[tuple[str, ...], Field(strict=False)]
 Groups: TypeAlias = Annotated[tuple[Group, ...], Field(strict=False)]
 ProviderName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
@@ -66,18 +59,22 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """Which model takes which role: "provider:model"; empty: the first that is ready."""
 
-    primary: str = Field("", description="Answers, unless a subagent is asked to use another.")
-    fast: str = Field("", description="Quick and cheap work.")
-    background: str = Field("", description="Work nobody waits for.")
-    summarisation: str = Field("", description="Summaries of long conversations.")
+    primary: str = Field(
+        default="", description="Answers, unless a subagent is asked to use another."
+    )
+    fast: str = Field(default="", description="Quick and cheap work.")
+    background: str = Field(default="", description="Work nobody waits for.")
+    summarisation: str = Field(default="", description="Summaries of long conversations.")
 
 
 class ProviderSettings(Section):
     """A model service. Its name is what you write before the colon of a model."""
 
-    type: str = Field("", description="Kind of provider; empty: the same as its name.")
-    base_url: str = Field("", description="Where the service is; empty: the vendor's address.")
-    api_key: str = Field("", description='Where the key is: "env:NAME" or "file:PATH".')
+    type: str = Field(default="", description="Kind of provider; empty: the same as its name.")
+    base_url: str = Field(
+        default="", description="Where the service is; empty: the vendor's address."
+    )
+    api_key: str = Field(default="", description='Where the key is: "env:NAME" or "file:PATH".')
     options: dict[str, Any] = Field(
         default_factory=dict, description="Anything else this kind of provider understands."
     )
@@ -103,34 +100,43 @@ class ProviderSettings(Section):
 class WorkspaceSettings(Section):
     """The folder the agent works in."""
 
-    root: str = Field("", description="Empty: the client's folder, else where it was started.")
-    max_read_bytes: Count = Field(10 * 1024 * 1024, description="Largest file that is read.")
-    max_write_bytes: Count = Field(10 * 1024 * 1024, description="Largest file that is written.")
+    root: str = Field(
+        default="", description="Empty: the client's folder, else where it was started."
+    )
+    max_read_bytes: Count = Field(
+        default=10 * 1024 * 1024, description="Largest file that is read."
+    )
+    max_write_bytes: Count = Field(
+        default=10 * 1024 * 1024, description="Largest file that is written."
+    )
 
     @field_validator("root")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
-        return str(_folder(value)) if value else value
+        return str(checked_folder(value)) if value else value
 
 
 class PermissionSettings(Section):
-    """What may happen without asking. Modes, narrowest first: plan, default, accept_edits, bypass."""
+    """What may happen unasked. Modes, narrowest first: plan, default, accept_edits, bypass."""
 
     max_mode: PermissionMode = Field(
-        "accept_edits", description="The freest mode any run may have; the others never exceed it."
+        default="accept_edits",
+        description="The freest mode any run may have; the others never exceed it.",
     )
     default_mode: PermissionMode = Field(
-        "default", validate_default=True, description="Mode of a run that asks for none."
+        default="default", validate_default=True, description="Mode of a run that asks for none."
     )
     direct_mode: PermissionMode = Field(
-        "accept_edits", validate_default=True, description="Mode of tools a client calls itself."
+        default="accept_edits",
+        validate_default=True,
+        description="Mode of tools a client calls itself.",
     )
-    allow_commands: bool = Field(False, description="May a client run commands itself?")
+    allow_commands: bool = Field(default=False, description="May a client run commands itself?")
     allow_model_approvals: bool = Field(
-        False, description="May a model answer permission questions?"
+        default=False, description="May a model answer permission questions?"
     )
     question_timeout_s: Seconds = Field(
-        300.0, description="A question nobody answers for so long is denied."
+        default=300.0, description="A question nobody answers for so long is denied."
     )
 
     @field_validator("default_mode", "direct_mode")
@@ -145,35 +151,42 @@ _LIMITS = Limits()
 class LimitSettings(Section):
     """Bounds of a run. The model is told before it reaches one."""
 
-    max_rounds: Count = Field(_LIMITS.max_rounds, description="Model calls in a run.")
+    max_rounds: Count = Field(default=_LIMITS.max_rounds, description="Model calls in a run.")
     max_calls_per_round: Count = Field(
-        _LIMITS.max_calls_per_round, description="Tool calls of one model answer."
+        default=_LIMITS.max_calls_per_round, description="Tool calls of one model answer."
     )
     max_failures_per_tool: Count = Field(
-        _LIMITS.max_failures_per_tool, description="Failures of one tool in a row."
+        default=_LIMITS.max_failures_per_tool, description="Failures of one tool in a row."
     )
     max_identical_calls: Count = Field(
-        _LIMITS.max_identical_calls, description="The same call with the same arguments in a row."
+        default=_LIMITS.max_identical_calls,
+        description="The same call with the same arguments in a row.",
     )
-    tool_timeout_s: Seconds = Field(_LIMITS.tool_timeout_s, description="Longest tool call.")
+    tool_timeout_s: Seconds = Field(
+        default=_LIMITS.tool_timeout_s, description="Longest tool call."
+    )
     batch_timeout_s: Seconds = Field(
-        _LIMITS.batch_timeout_s, description="Longest time for all tool calls of a round."
+        default=_LIMITS.batch_timeout_s, description="Longest time for all tool calls of a round."
     )
-    timeout_s: Seconds = Field(_LIMITS.timeout_s, description="Longest run.")
+    timeout_s: Seconds = Field(default=_LIMITS.timeout_s, description="Longest run.")
     max_tokens: CountOrNone | None = Field(
-        _LIMITS.max_tokens, examples=[500_000], description="Tokens a run may use; unset: no bound."
+        default=_LIMITS.max_tokens,
+        examples=[500_000],
+        description="Tokens a run may use; unset: no bound.",
     )
     max_cost_usd: Annotated[float, Field(ge=0, le=_MOST)] | None = Field(
-        _LIMITS.max_cost_usd, examples=[2.5], description="Dollars a run may cost; unset: no bound."
+        default=_LIMITS.max_cost_usd,
+        examples=[2.5],
+        description="Dollars a run may cost; unset: no bound.",
     )
     soft_share: float = Field(
-        _LIMITS.soft_share,
+        default=_LIMITS.soft_share,
         gt=0,
         le=1,
         description="From this share of a bound on, the model is told to finish.",
     )
     max_result_chars: Count = Field(
-        _LIMITS.max_result_chars, description="A longer tool result is cut in the history."
+        default=_LIMITS.max_result_chars, description="A longer tool result is cut in the history."
     )
 
     def limits(self) -> Limits:
@@ -183,45 +196,55 @@ class LimitSettings(Section):
 class SubagentSettings(Section):
     """Agents that work for agents."""
 
-    isolation: str = Field("in_process", min_length=1, description="Where they run.")
-    max_depth: CountOrNone = Field(4, description="How deep subagents may spawn subagents.")
-    max_concurrent: Count = Field(16, description="How many work at a time.")
-    max_queued: CountOrNone = Field(1000, description="How many may wait for their turn.")
+    isolation: str = Field(default="in_process", min_length=1, description="Where they run.")
+    max_depth: CountOrNone = Field(default=4, description="How deep subagents may spawn subagents.")
+    max_concurrent: Count = Field(default=16, description="How many work at a time.")
+    max_queued: CountOrNone = Field(default=1000, description="How many may wait for their turn.")
 
 
 class ServerSettings(Section):
     """What MCP clients get."""
 
-    max_wait_s: Seconds = Field(45.0, description="No call blocks longer; many clients give up at 60.")
-    max_result_chars: Annotated[int, Field(ge=1000, le=_MOST)] = Field(
-        40_000, description="A longer answer is cut, with an offset to read on."
+    max_wait_s: Seconds = Field(
+        default=45.0, description="No call blocks longer; many clients give up at 60."
     )
-    expose: Groups = Field(GROUPS, min_length=1, description="Which groups of tools clients see.")
+    max_result_chars: Annotated[int, Field(ge=1000, le=_MOST)] = Field(
+        default=40_000, description="A longer answer is cut, with an offset to read on."
+    )
+    expose: Groups = Field(
+        default=GROUPS, min_length=1, description="Which groups of tools clients see."
+    )
 
 
 class StorageSettings(Section):
     """What is kept in the home folder."""
 
     durability: Literal["process", "turn", "always"] = Field(
-        "turn", description="What is safe from power loss: nothing, every turn, every line."
+        default="turn",
+        description='What power loss may take: "process" minutes, "turn" an open turn, "always" nothing.',
     )
-    retention_days: CountOrNone = Field(7, description="How long results are kept.")
+    retention_days: CountOrNone = Field(
+        default=7, description="Results of subagents are kept for so many days."
+    )
 
 
 class PluginSettings(Section):
     """Plugins beside those that ship."""
 
-    enabled: bool = Field(True, description="Load them at all?")
-    disabled: Names = Field((), description="Names of plugins that are not loaded.")
+    enabled: bool = Field(default=True, description="Load them at all?")
+    disabled: Names = Field(default=(), description="Names of plugins that are not loaded.")
 
 
 class LoggingSettings(Section):
     """What operators read; standard error, and a file in the home folder."""
 
     level: Literal["debug", "info", "warning", "error", "critical"] = Field(
-        "warning", description="What standard error shows."
+        default="warning",
+        description="Standard error shows this and worse: debug, info, warning, error, critical.",
     )
-    file: bool = Field(True, description="Also write logs/bamboo-mcp.log in the home folder?")
+    file: bool = Field(
+        default=True, description="Also write logs/bamboo-mcp.log in the home folder?"
+    )
 
 
 class Settings(Section):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Literal, TypeAlias
 
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
@@ -19,6 +21,8 @@ from bamboo_mcp.workspace.walking import MAX_VISITED, SKIPPED, Walk
 
 MAX_LISTED = 1000
 MAX_FOUND = 1000
+
+Order: TypeAlias = Literal["name", "largest", "newest"]
 
 FolderPath = Annotated[
     str, Meta(description="The folder, relative to the workspace.", max_length=4000)
@@ -52,15 +56,20 @@ class FolderTools:
         *,
         pattern: Annotated[str, Meta(description="A glob.", min_length=1, max_length=1000)],
         path: FolderPath = ".",
+        order: Annotated[
+            Order, Meta(description="By name, or by size or time of change, shown then.")
+        ] = "name",
     ) -> str:
-        """Find files by name, in name order, one path (relative to the workspace) a line.
+        """Find files by name, one path (relative to the workspace) a line.
 
         A pattern without `/` finds names at any depth ("*.py"), with `/` it is matched against the
         path below `path` ("src/**/test_*.py"; `**` is any number of folders, {a,b} either). Skips
-        .git, node_modules and build leftovers, does not follow links, gives at most 1000. To look
-        inside files use `search_files`. Example: {"pattern": "*.{yml,yaml}"}
+        .git, node_modules and build leftovers, does not follow links, gives at most 1000; ordered
+        by size or time they are the first 1000 of all, and the last line counts them. To look
+        inside files use `search_files`. Example: {"pattern": "*.{yml,yaml}", "order": "largest"}
         """
-        return await to_thread.run_sync(self._find, context, pattern, path)
+        find = self._find if order == "name" else partial(self._rank, order)
+        return await to_thread.run_sync(find, context, pattern, path)
 
     # What follows blocks, and runs in worker threads.
 
@@ -102,6 +111,42 @@ class FolderTools:
         if len(fitting) < len(found):
             more = f"the first {len(fitting)} files; narrow the pattern or the path"
         return "\n".join([*fitting, f"[{more}]"] if more else fitting)
+
+    def _rank(self, order: Order, context: ToolContext, pattern: str, path: str) -> str:
+        root = root_of(context)
+        inside = relative_path(root, path)
+        glob = Glob(pattern)
+        ranked: list[tuple[float, int, str]] = []
+        with open_door(root) as door:
+            walk = Walk(door, inside)
+            for full, seen in walk:
+                if not glob.matches(seen):
+                    continue
+                try:
+                    look = door.look(full)
+                except WorkspaceError:
+                    continue  # gone since it was listed
+                rank = look.st_size if order == "largest" else look.st_mtime
+                ranked.append((-rank, look.st_size, full))
+        if not ranked:
+            return "[no file matches]"
+        ranked.sort()
+        lines = [
+            f"{shown_size(size):>10}  {_moment(-rank) if order == 'newest' else ''}"
+            f"{shown_name(full)}"
+            for rank, size, full in ranked[:MAX_FOUND]
+        ]
+        total = f"{len(ranked)} files, {shown_size(sum(size for _, size, _ in ranked))} in all"
+        if walk.cut:
+            total += f"; stopped after {MAX_VISITED} names, narrow the path"
+        fitting = fit_lines(lines, self._bounds.room)
+        if len(fitting) < len(ranked):
+            total += f"; shown are the first {len(fitting)}"
+        return "\n".join([*fitting, f"[{total}]"])
+
+
+def _moment(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M  ")
 
 
 def _add_listing(door: Door, folder: str, depth: int, indent: str, lines: list[str]) -> None:

@@ -129,3 +129,18 @@ async def test_a_deep_tree_does_not_overflow(tmp_path: Path) -> None:
         place = place / "d"
     place.mkdir(parents=True)
     assert "no file matches" in await workspace.text("find_files", pattern="*")
+
+
+async def test_files_can_be_ranked_by_size_or_by_time_and_are_counted(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for name, size, moment in (("a.py", 10, 300), ("b.py", 5000, 100), ("c.py", 200, 200)):
+        (workspace.root / name).write_bytes(b"x" * size)
+        os.utime(workspace.root / name, (moment, moment))
+    largest = (await workspace.text("find_files", pattern="*.py", order="largest")).split("\n")
+    assert [line.split()[-1] for line in largest[:3]] == ["b.py", "c.py", "a.py"]
+    assert largest[0].startswith("   4.9 KiB")
+    assert largest[3] == "[3 files, 5.1 KiB in all]"
+    newest = (await workspace.text("find_files", pattern="*.py", order="newest")).split("\n")
+    assert [line.split()[-1] for line in newest[:3]] == ["a.py", "c.py", "b.py"]
+    assert "1970-01-01 00:05" in newest[0]
+    assert await workspace.text("find_files", pattern="*.rs", order="newest") == "[no file matches]"

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 from mcp import Client
+from rich.markup import escape
 
 from bamboo_mcp.cli.demo.timeline import Timeline
 
@@ -98,8 +99,8 @@ class Story:
     async def _hear(self, one: Mapping[str, Any], told: set[str]) -> None:
         name = self._names[one["subagent_id"]]
         if question := one.get("question"):
-            text = str(question["text"]).strip().splitlines()
-            self._timeline.note(name, f"asks: {text[0] if text else ''}")
+            lines = [line.strip() for line in str(question["text"]).splitlines() if line.strip()]
+            self._timeline.note(name, f"asks: {escape(' '.join(lines[:2]))}")
             await self._call(
                 "answer_subagent",
                 {

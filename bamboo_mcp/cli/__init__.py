@@ -1,0 +1,35 @@
+"""`bamboo-mcp`: one file a command, imported when it is called.
+
+A new command is a file with a click command in it and a line in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from bamboo_mcp.cli.lazy_group import Command, LazyGroup
+from bamboo_mcp.cli.options import settings_options
+
+COMMANDS: Mapping[str, Command] = {
+    "serve": Command("bamboo_mcp.cli.serve:serve", "Serve MCP clients over standard input/output."),
+    "run": Command("bamboo_mcp.cli.run:run", "Let the agent do a task here, in the terminal."),
+    "models": Command("bamboo_mcp.cli.models:models", "Show which language models there are."),
+    "config": Command("bamboo_mcp.cli.config:config", "Show, make or find the settings."),
+}
+"""In the order in which `--help` lists them."""
+
+
+@click.group(
+    cls=LazyGroup, commands_by_name=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@settings_options
+@click.version_option(package_name="bamboo-mcp", prog_name="bamboo-mcp")
+def cli() -> None:
+    """An AI agent that is an MCP server: spawn, steer, await and cancel subagents over MCP."""
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="bamboo-mcp")

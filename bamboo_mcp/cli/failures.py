@@ -1,0 +1,52 @@
+"""How a command ends that could not do its work: a red line or two, a hint, an exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from typing import IO, Any
+
+import click
+
+from bamboo_mcp.cli.options import invocation
+from bamboo_mcp.cli.terminal import printable
+from bamboo_mcp.domain.errors import BambooError, InvalidInput, SettingsError
+
+ERROR, USAGE, CANCELLED = 1, 2, 130
+"""Exit codes; 0 is completed."""
+
+
+class Failure(click.ClickException):
+    """A `BambooError` on its way to the terminal."""
+
+    def __init__(self, error: BambooError) -> None:
+        super().__init__(error.message)
+        self.exit_code = USAGE if isinstance(error, InvalidInput | SettingsError) else ERROR
+        self._error = error
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        if invocation().verbose:
+            traceback.print_exception(self._error, file=sys.stderr)
+        show_error(self._error.message, self._error.hint)
+
+
+def show_error(message: str, hint: str = "") -> None:
+    """On standard error: what happened in red, below it what to do."""
+    click.secho(printable(f"error: {message}"), fg="red", err=True)
+    if hint:
+        click.secho(printable(hint), fg="red", err=True)
+
+
+def failure_of(error: BaseException) -> Exception | None:
+    """What click shall end with; None for bugs and for what click knows itself."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, BambooError):
+        return Failure(error)
+    if isinstance(error, KeyboardInterrupt):
+        return click.exceptions.Exit(CANCELLED)
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        # Whoever read our output left: click ends such a command quietly, outside of any group.
+        return error
+    return None

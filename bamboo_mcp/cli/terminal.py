@@ -1,0 +1,72 @@
+"""The person's terminal: what may be shown on it, and a line read from it without blocking the loop."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import anyio
+
+_KEPT = frozenset("\n\t")
+_CHUNK_BYTES = 4096
+
+
+def printable(text: str) -> str:
+    """`text` with what a terminal would act on (escapes, direction marks) written out."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in _KEPT else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def short(text: str, width: int) -> str:
+    """The first line of `text`, cut to `width`."""
+    line = text.strip().partition("\n")[0]
+    return printable(line if len(line) <= width else line[: width - 1] + "…")
+
+
+class StandardInput:
+    """Lines that a person types. Waiting for one can be cancelled; what was typed ahead is kept."""
+
+    def __init__(self, fd: int = 0) -> None:
+        self._fd = fd
+        self._typed = b""
+
+    async def read_line(self) -> str | None:
+        """The next line without its end, or None when there will be no more."""
+        while b"\n" not in self._typed:
+            chunk = await _read(self._fd)
+            if not chunk:
+                return None
+            self._typed += chunk
+        line, _, self._typed = self._typed.partition(b"\n")
+        return line.decode("utf-8", errors="replace").rstrip("\r")
+
+
+if sys.platform == "win32":
+
+    async def _read(fd: int) -> bytes:
+        # A console cannot be waited for; the thread is a daemon and ends with the process.
+        import threading
+
+        token = anyio.lowlevel.current_token()
+        arrived = anyio.Event()
+        chunks: list[bytes] = []
+
+        def read() -> None:
+            chunks.append(os.read(fd, _CHUNK_BYTES))
+            anyio.from_thread.run_sync(arrived.set, token=token)
+
+        threading.Thread(target=read, name="bamboo-terminal", daemon=True).start()
+        await arrived.wait()
+        return chunks[0]
+
+else:
+
+    async def _read(fd: int) -> bytes:
+        await anyio.wait_readable(fd)
+        try:
+            return os.read(fd, _CHUNK_BYTES)
+        except OSError:  # the terminal is gone
+            return b""
