@@ -31,7 +31,7 @@ lint: $(VENV)/.dev  ## All of `make test` but the tests
 		echo 'These files are not formatted (ruff format does it):'; \
 		$(BIN)/ruff format --check .; exit 1; }
 	@echo '== import contracts'
-	@$(BIN)/lint-imports > $(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
+	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
 	@echo '== mypy --strict'
 	@$(BIN)/mypy --no-error-summary
 	@echo '== house rules'
@@ -50,7 +50,7 @@ constraints:  ## Write constraints.txt anew: the newest versions that pyproject.
 
 clean:  ## Take away what was made here, the virtual environment too
 	@rm -rf $(VENV) $(VENV)-newest build dist .pytest_cache .mypy_cache .ruff_cache \
-		.import_linter_cache .hypothesis
+		.hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 CONSTRAINTS ?= constraints.txt

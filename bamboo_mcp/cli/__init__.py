@@ -15,6 +15,9 @@ from bamboo_mcp.cli.options import settings_options
 COMMANDS: Mapping[str, Command] = {
     "serve": Command("bamboo_mcp.cli.serve:serve", "Serve MCP clients over standard input/output."),
     "run": Command("bamboo_mcp.cli.run:run", "Let the agent do a task here, in the terminal."),
+    "demo": Command(
+        "bamboo_mcp.cli.demo.command:demo", "Watch a client spawn, steer and await subagents."
+    ),
     "models": Command("bamboo_mcp.cli.models:models", "Show which language models there are."),
     "config": Command("bamboo_mcp.cli.config:config", "Show, make or find the settings."),
 }
@@ -22,7 +25,9 @@ COMMANDS: Mapping[str, Command] = {
 
 
 @click.group(
-    cls=LazyGroup, commands_by_name=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup,
+    commands_by_name=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @settings_options
 @click.version_option(package_name="bamboo-mcp", prog_name="bamboo-mcp")

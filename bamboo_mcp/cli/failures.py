@@ -9,8 +9,7 @@ from typing import IO, Any
 
 import click
 
-from bamboo_mcp.cli.options import invocation
-from bamboo_mcp.cli.terminal import printable
+from bamboo_mcp.cli.plain_text import printable
 from bamboo_mcp.domain.errors import BambooError, InvalidInput, SettingsError
 
 ERROR, USAGE, CANCELLED = 1, 2, 130
@@ -20,13 +19,14 @@ ERROR, USAGE, CANCELLED = 1, 2, 130
 class Failure(click.ClickException):
     """A `BambooError` on its way to the terminal."""
 
-    def __init__(self, error: BambooError) -> None:
+    def __init__(self, error: BambooError, *, verbose: bool) -> None:
         super().__init__(error.message)
         self.exit_code = USAGE if isinstance(error, InvalidInput | SettingsError) else ERROR
         self._error = error
+        self._verbose = verbose
 
     def show(self, file: IO[Any] | None = None) -> None:
-        if invocation().verbose:
+        if self._verbose:
             traceback.print_exception(self._error, file=sys.stderr)
         show_error(self._error.message, self._error.hint)
 
@@ -38,12 +38,12 @@ def show_error(message: str, hint: str = "") -> None:
         click.secho(printable(hint), fg="red", err=True)
 
 
-def failure_of(error: BaseException) -> Exception | None:
+def failure_of(error: BaseException, *, verbose: bool) -> Exception | None:
     """What click shall end with; None for bugs and for what click knows itself."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     if isinstance(error, BambooError):
-        return Failure(error)
+        return Failure(error, verbose=verbose)
     if isinstance(error, KeyboardInterrupt):
         return click.exceptions.Exit(CANCELLED)
     if isinstance(error, OSError) and error.errno == errno.EPIPE:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from bamboo_mcp.cli.failures import failure_of
+from bamboo_mcp.cli.options import Invocation
 
 
 class Command(NamedTuple):
@@ -43,10 +44,11 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, command.summary) for name, command in self._places.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
+        said = ctx.ensure_object(Invocation)
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, Exception) as error:
-            failure = failure_of(error)
+            failure = failure_of(error, verbose=said.verbose)
             if failure is None:
                 raise
             raise failure from error

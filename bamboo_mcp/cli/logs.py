@@ -89,8 +89,12 @@ class SharedLogFile(RotatingFileHandler):
         )
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._follow_rotation()
-        super().emit(record)
+        try:
+            self._follow_rotation()
+        except OSError:
+            self.handleError(record)
+        else:
+            super().emit(record)
 
     def doRollover(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The person's terminal: what may be shown on it, and a line read from it without blocking the loop."""
+"""Lines a person types, waited for without blocking the loop."""
 
 from __future__ import annotations
 
@@ -7,23 +7,7 @@ import sys
 
 import anyio
 
-_KEPT = frozenset("\n\t")
 _CHUNK_BYTES = 4096
-
-
-def printable(text: str) -> str:
-    """`text` with what a terminal would act on (escapes, direction marks) written out."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in _KEPT else c.encode("unicode_escape").decode() for c in text
-    )
-
-
-def short(text: str, width: int) -> str:
-    """The first line of `text`, cut to `width`."""
-    line = text.strip().partition("\n")[0]
-    return printable(line if len(line) <= width else line[: width - 1] + "…")
 
 
 class StandardInput:

@@ -29,12 +29,16 @@ def main() -> int:
     measured: dict[str, list[Row]] = {}
     for name in chosen.names or ROUNDS:
         measure: Callable[[int], list[Row]] = import_module(f"tests.benchmarks.{name}").measure
-        measured[name] = measure(chosen.rounds or ROUNDS[name])
+        try:
+            measured[name] = measure(chosen.rounds or ROUNDS[name])
+        except RuntimeError as error:
+            print(f"\n== {name}\nNOT MEASURED: {error}", flush=True)
+            continue
         print(f"\n== {name}\n{table(measured[name])}", flush=True)
     if chosen.json:
         rows = {name: [one.as_json() for one in rows] for name, rows in measured.items()}
         chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
-    return 0
+    return 0 if len(measured) == len(chosen.names or ROUNDS) else 1
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -38,24 +39,38 @@ class Starts:
 
     def answered(self) -> float:
         """Seconds to the answer to `initialize`; that to `tools/list` is noted on the side."""
+        with tempfile.TemporaryFile() as errors:
+            try:
+                return self._start(errors)
+            except (RuntimeError, OSError) as error:
+                errors.seek(0)
+                said = errors.read()[-2_000:].decode(errors="replace")
+                raise RuntimeError(f"{' '.join(self.command)}: {error}\n{said}") from error
+
+    def _start(self, errors: IO[bytes]) -> float:
         began = time.perf_counter()
-        with subprocess.Popen(
+        process = subprocess.Popen(
             self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=errors,
             cwd=self.folder,
             env=dict(self.environment),
-        ) as process:
+        )
+        # A server that never answers is killed, which ends the reading below.
+        patience = threading.Timer(PATIENCE_S, process.kill)
+        patience.start()
+        with process:
             try:
                 self._ask(process, 1, "initialize", INITIALIZE)
                 initialized = time.perf_counter() - began
                 self._send(process, {"method": "notifications/initialized"})
                 self._ask(process, 2, "tools/list", {})
                 self.listed.append(time.perf_counter() - began)
-                process.communicate(timeout=PATIENCE_S)
+                process.communicate()
             finally:
                 process.kill()
+                patience.cancel()
         return initialized
 
     def _send(self, process: subprocess.Popen[bytes], message: Mapping[str, Any]) -> None:
@@ -72,9 +87,9 @@ class Starts:
             answer = msgspec.json.decode(line)
             if answer.get("id") == id:
                 if "result" not in answer:
-                    raise RuntimeError(f"{method} was refused by {self.command}: {answer}")
+                    raise RuntimeError(f"it refused {method}: {answer}")
                 return
-        raise RuntimeError(f"{self.command} ended before it answered {method}")
+        raise RuntimeError(f"it ended before it answered {method}")
 
 
 def measure(rounds: int) -> list[Row]:

@@ -1,0 +1,104 @@
+"""`bamboo-mcp run "task"`: the agent at work in the terminal, or in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+import anyio
+import click
+
+from bamboo_mcp.cli.asking import Asker, NobodyThere, Person
+from bamboo_mcp.cli.failures import CANCELLED, ERROR
+from bamboo_mcp.cli.logs import configure_logging
+from bamboo_mcp.cli.options import Invocation, invocation, settings_options
+from bamboo_mcp.cli.screen import JsonLines, Screen, View
+from bamboo_mcp.cli.signals import interrupts
+from bamboo_mcp.cli.terminal import StandardInput
+from bamboo_mcp.cli.watching import TERMINAL, watch_run
+from bamboo_mcp.domain.errors import InvalidInput
+from bamboo_mcp.domain.questions import MODES, PermissionMode
+from bamboo_mcp.domain.subagents import SubagentSpec
+from bamboo_mcp.settings import Settings
+
+MAX_TASK_BYTES = 4_000_000
+
+_EXIT_CODES = {"completed": 0, "cancelled": CANCELLED, "error": ERROR, "lost": ERROR}
+
+
+@click.command()
+@click.argument("task")
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON event a line on standard output.")
+@click.option("--mode", type=click.Choice(MODES), help="What may happen without asking you.")
+@click.option("--max-rounds", type=int, metavar="N", help="Most model calls.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Longest time.")
+@click.option("--system", default="", metavar="TEXT", help="System prompt.")
+@click.pass_context
+def run(
+    context: click.Context,
+    task: str,
+    as_json: bool,
+    mode: PermissionMode | None,
+    max_rounds: int | None,
+    timeout: float | None,
+    system: str,
+) -> None:
+    """Let the agent do TASK ("-": read it from standard input).
+
+    The answer goes to standard output, all else to standard error. Ctrl-C cancels and keeps what
+    was written; a second one leaves at once. Exit codes: 0 completed, 1 error, 2 usage, 130
+    cancelled.
+    """
+    said = invocation()
+    flags: dict[str, object] = {"limits.max_rounds": max_rounds, "limits.timeout_s": timeout}
+    if mode is not None:
+        # The person who could set max_mode is the one who asks for this.
+        flags |= {"permissions.default_mode": mode, "permissions.max_mode": mode}
+    settings = said.settings(flags)
+    spec = SubagentSpec(
+        task=_task(task),
+        system_prompt=system,
+        limits=settings.limits.limits(),
+        permission_mode=mode,
+        caller=TERMINAL,
+        depth=0,
+        may_spawn=True,
+    )
+    view: View = JsonLines() if as_json else Screen(live=sys.stdout.isatty())
+    asker: Asker = Person(StandardInput()) if sys.stdin.isatty() else NobodyThere()
+    with configure_logging(settings, verbose=said.verbose):
+        context.exit(anyio.run(partial(_run, said, settings, spec, view, asker)))
+
+
+async def _run(
+    said: Invocation, settings: Settings, spec: SubagentSpec, view: View, asker: Asker
+) -> int:
+    with interrupts() as arriving:
+        async with said.open_app(settings) as app:
+            outcome = await watch_run(app, spec, view=view, asker=asker, interrupts=arriving)
+    return CANCELLED if outcome is None else _EXIT_CODES[outcome.status]
+
+
+def _task(said: str) -> str:
+    """The task itself; `-` is standard input.
+
+    Raises:
+        InvalidInput: It is empty, too long, or not text.
+    """
+    if said == "-":
+        data = click.get_binary_stream("stdin").read(MAX_TASK_BYTES + 1)
+    else:
+        data = said.encode("utf-8", errors="surrogateescape")
+    if len(data) > MAX_TASK_BYTES:
+        raise InvalidInput(
+            f"the task is longer than {MAX_TASK_BYTES:,} bytes",
+            hint="write the material to a file and name the file in the task",
+        )
+    try:
+        task = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the task is not UTF-8 text (byte {error.start})") from None
+    if not task.strip():
+        raise InvalidInput("the task is empty", hint="say what shall be done")
+    return task
