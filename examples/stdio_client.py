@@ -7,6 +7,7 @@ Run it with the interpreter of the environment that bamboo-mcp is installed in:
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ async def main(workspace: Path) -> None:
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "bamboo_mcp", "serve", "--workspace", str(workspace)],
+        # The SDK gives a child only the barest environment: keys and BAMBOO_* have to be handed on.
+        env=dict(os.environ),
     )
     async with Client(server, read_timeout_seconds=60) as client:
         spawned = await client.call_tool(

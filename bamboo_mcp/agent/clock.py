@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,15 +25,20 @@ class RunClock:
         """Seconds worked; time spent waiting for answers is not in it once the answer is there."""
         return anyio.current_time() - self.started
 
-    def attach(self, scope: anyio.CancelScope, timeout_s: float | None = None) -> None:
-        """Bound an entered scope by the run's deadline, and by `timeout_s` from now if given."""
+    def scope(self, timeout_s: float | None = None) -> anyio.CancelScope:
+        """A scope to enter now, bounded by the run's deadline, and by `timeout_s` if given.
+
+        Hand it to `release` when it is left.
+        """
         deadline = self.deadline
         if timeout_s is not None:
             deadline = min(deadline, anyio.current_time() + timeout_s)
+        # Given at its making: a deadline set later costs a scope a second timer.
+        scope = anyio.CancelScope(deadline=math.inf if self._pauses else deadline)
         self._scopes[scope] = deadline
-        scope.deadline = float("inf") if self._pauses else deadline
+        return scope
 
-    def detach(self, scope: anyio.CancelScope) -> None:
+    def release(self, scope: anyio.CancelScope) -> None:
         self._scopes.pop(scope, None)
 
     @contextmanager
@@ -40,7 +46,7 @@ class RunClock:
         if self._pauses == 0:
             self._paused_at = anyio.current_time()
             for scope in self._scopes:
-                scope.deadline = float("inf")
+                scope.deadline = math.inf
         self._pauses += 1
         try:
             yield

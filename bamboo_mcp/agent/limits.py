@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from bamboo_mcp.agent.clock import RunClock
 from bamboo_mcp.domain.events import LimitNear
 from bamboo_mcp.domain.runs import Limits
@@ -24,33 +22,39 @@ class RunLimits:
     def __init__(self, limits: Limits, clock: RunClock) -> None:
         self._limits = limits
         self._clock = clock
+        self._soft_share = min(limits.soft_share, 1.0)
         self._warned: set[str] = set()
         self.usage = NO_USAGE
 
     def spend(self, usage: Usage) -> None:
         self.usage = self.usage + usage
 
-    def reached(self, round_number: int) -> LimitNear | None:
-        """The bound that makes `round_number` the last one, if any."""
+    def look(self, round_number: int) -> LimitNear | None:
+        """The bound that makes `round_number` the last one (`final`), or one that comes near.
+
+        That a bound comes near is said once.
+        """
+        near: LimitNear | None = None
         for name, used, bound in self._measures(round_number):
+            if used < bound * self._soft_share:
+                continue
             if used >= bound:
                 return LimitNear(limit=name, value=bound, final=True)
-        return None
+            if near is None and name not in self._warned:
+                near = LimitNear(limit=name, value=bound)
+        if near is not None:
+            self._warned.add(near.limit)
+        return near
 
-    def near(self, round_number: int) -> LimitNear | None:
-        """The bound that comes near, each said once."""
-        for name, used, bound in self._measures(round_number):
-            if used >= bound * self._limits.soft_share and name not in self._warned:
-                self._warned.add(name)
-                return LimitNear(limit=name, value=bound)
-        return None
-
-    def _measures(self, round_number: int) -> Iterator[tuple[str, float, float]]:
+    def _measures(self, round_number: int) -> list[tuple[str, float, float]]:
         limits = self._limits
-        yield "max_rounds", round_number - 1, limits.max_rounds
+        measures: list[tuple[str, float, float]] = [
+            ("max_rounds", round_number - 1, limits.max_rounds),
+            ("timeout_s", self._clock.elapsed(), limits.timeout_s),
+        ]
         if limits.max_tokens is not None:
-            yield "max_tokens", self.usage.total, limits.max_tokens
-        yield "timeout_s", self._clock.elapsed(), limits.timeout_s
+            measures.append(("max_tokens", self.usage.total, limits.max_tokens))
+        return measures
 
 
 class CallLimits:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import anyio
 import anyio.lowlevel
 
+from bamboo_mcp.agent.call_contexts import CallContexts
 from bamboo_mcp.agent.clock import RunClock
 from bamboo_mcp.agent.limits import FINAL_ROUND_S, CallLimits, RunLimits
 from bamboo_mcp.agent.model_call import Draft, ask_model
@@ -37,7 +38,6 @@ from bamboo_mcp.ports import (
     Emit,
     Inbox,
     Provider,
-    ToolContext,
     ToolExecutor,
 )
 
@@ -65,7 +65,7 @@ class Loop:
         system: str,
         tools: ToolExecutor,
         specs: Sequence[ToolSpec],
-        context: ToolContext,
+        contexts: CallContexts,
         conversation: Conversation,
         inbox: Inbox,
         emit: Emit,
@@ -79,7 +79,7 @@ class Loop:
         self._tools = tools
         self._specs = specs
         self._sequential = sequential_names(specs)
-        self._context = context
+        self._contexts = contexts
         self._conversation = conversation
         self._inbox = inbox
         self._emit = emit
@@ -89,6 +89,7 @@ class Loop:
         self.origin = f"{provider.name}:{model}"
         self._refusals = CallLimits(request.limits)
         self._bad_json = 0
+        self._done = False
         self._size = RunningSize(
             conversation.messages,
             fixed=estimate_text(system) + TOKENS_PER_TOOL * len(specs),
@@ -106,25 +107,51 @@ class Loop:
             LimitReached: A bound ended it; `text` still holds an answer if the model gave one.
             ContextFull, ProviderFailure, StorageError: As they are.
         """
-        while True:
+        while not self._done:
             if self._inbox.cancel_reason is not None:
                 raise Stopped
-            self.rounds += 1
-            self._emit(RoundStarted(round=self.rounds))
-            self._merge(self._inbox.take())
-            if last := self.limits.reached(self.rounds):
+            if last := await self._rounds_until_cut():
                 if last.value:
                     await self._last_round(last)
                 raise LimitReached(
                     f"the run reached {last.limit} = {last.value:g}",
                     hint="the answer is what there was by then; resume it with a higher limit",
                 )
-            if near := self.limits.near(self.rounds):
-                self._notify(near, "Come to an end: finish what matters most, then answer.")
-            if await self._round() and self._is_done():
-                return
 
-    def _is_done(self) -> bool:
+    async def _rounds_until_cut(self) -> LimitNear | None:
+        """Rounds until the agent is done, or one is cut off: by a cancel, a message, or time.
+
+        Returns the bound that leaves but one last round, if that is what ended it.
+        """
+        # One scope for them all: with its timer it costs as much as half a round.
+        with self._clock.scope() as scope:
+            try:
+                # A tool that never waits may have called for the cut and come to its end: then no
+                # round begins here that could take in a message and be cut before it is read.
+                while not scope.cancel_called:
+                    if last := self._begin_round():
+                        return last
+                    self._inbox.on_interrupt(scope.cancel)
+                    if await self._round() and self._close_if_done():
+                        self._done = True
+                        return None
+            finally:
+                self._inbox.on_interrupt(None)
+                self._clock.release(scope)
+        return None
+
+    def _begin_round(self) -> LimitNear | None:
+        """Take in what was sent; returns the bound that makes this round the last one, if any."""
+        self.rounds += 1
+        self._emit(RoundStarted(round=self.rounds))
+        self._merge(self._inbox.take())
+        limit = self.limits.look(self.rounds)
+        if limit is None or limit.final:
+            return limit
+        self._notify(limit, "Come to an end: finish what matters most, then answer.")
+        return None
+
+    def _close_if_done(self) -> bool:
         # No await between looking for messages and closing: a message is either merged here or
         # refused by the inbox from now on (architecture section 4).
         if waiting := self._inbox.take(idle=True):
@@ -134,25 +161,11 @@ class Loop:
 
     async def _round(self) -> bool:
         """One model call and its tools. True when the agent has nothing more to do."""
-        with anyio.CancelScope() as step:
-            self._clock.attach(step)
-            self._inbox.on_interrupt(step.cancel)
-            try:
-                if self.rounds > 1:
-                    # Lets others run, and a cancel arrive, even when model and tools never wait.
-                    await anyio.lowlevel.checkpoint()
-                return await self._ask_and_call(self._specs)
-            finally:
-                self._inbox.on_interrupt(None)
-                self._clock.detach(step)
-        # Only here when the step was cut off: by a cancel, by an interrupting message, or by time.
-        if self._inbox.cancel_reason is not None:
-            raise Stopped
-        return False
-
-    async def _ask_and_call(self, specs: Sequence[ToolSpec]) -> bool:
+        if self.rounds > 1:
+            # Lets others run, and a cancel arrive, even when model and tools never wait.
+            await anyio.lowlevel.checkpoint()
         try:
-            stop = await self._ask(specs)
+            stop = await self._ask(self._specs)
         except BadToolJson as error:
             self._bad_json += 1
             if self._bad_json > BAD_JSON_TRIES:
@@ -247,7 +260,7 @@ class Loop:
         return RoundCalls(
             blocks,
             tools=self._tools,
-            context=self._context,
+            contexts=self._contexts,
             refusals=self._refusals,
             limits=self._request.limits,
             clock=self._clock,

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from pathlib import Path
 
-import msgspec
-
+from bamboo_mcp.agent.call_contexts import CallContexts
 from bamboo_mcp.agent.clock import RunClock
 from bamboo_mcp.agent.loop import Loop, Stopped
 from bamboo_mcp.agent.prompt import system_prompt
 from bamboo_mcp.domain.errors import BambooError
-from bamboo_mcp.domain.events import QuestionAnswered, QuestionAsked
-from bamboo_mcp.domain.ids import LOCAL, Subject
-from bamboo_mcp.domain.questions import Answer, Question
-from bamboo_mcp.domain.runs import Outcome, RunRequest
+from bamboo_mcp.domain.runs import Outcome, RunRequest, TerminalStatus
 from bamboo_mcp.ports import (
     Compactor,
     Conversation,
@@ -23,11 +17,8 @@ from bamboo_mcp.ports import (
     Inbox,
     Models,
     Questions,
-    ToolContext,
     ToolExecutor,
 )
-
-logger = logging.getLogger(__name__)
 
 
 class Agent:
@@ -54,23 +45,22 @@ class Agent:
     ) -> Outcome:
         clock = RunClock(request.limits.timeout_s)
         loop: Loop | None = None
-        outcome: Outcome
+        status: TerminalStatus = "completed"
+        code = words = ""
         try:
             loop = await self._prepare(request, conversation, inbox, emit, clock)
             await loop.run_rounds()
         except Stopped:
-            outcome = Outcome(
-                status="cancelled", error_code="cancelled", error=inbox.cancel_reason or ""
-            )
+            status, code, words = "cancelled", "cancelled", inbox.cancel_reason or ""
         except BambooError as error:
-            outcome = Outcome(status="error", error_code=error.code, error=_words(error))
-        else:
-            outcome = Outcome(status="completed")
+            status, code, words = "error", error.code, _words(error)
         if loop is None:
-            return outcome
-        return msgspec.structs.replace(
-            outcome,
+            return Outcome(status=status, error_code=code, error=words)
+        return Outcome(
+            status=status,
             text=loop.text,
+            error_code=code,
+            error=words,
             usage=loop.limits.usage,
             rounds=loop.rounds,
             model=loop.origin,
@@ -94,39 +84,12 @@ class Agent:
             system=system_prompt(request),
             tools=tools,
             specs=specs,
-            context=self._context(request, emit, clock),
+            contexts=CallContexts(request, questions=self._questions, emit=emit, clock=clock),
             conversation=conversation,
             inbox=inbox,
             emit=emit,
             compactor=self._compactor,
             clock=clock,
-        )
-
-    def _context(self, request: RunRequest, emit: Emit, clock: RunClock) -> ToolContext:
-        async def ask(question: Question) -> Answer:
-            asked = msgspec.structs.replace(
-                question, run_id=request.run_id, subagent_id=request.subagent_id
-            )
-            emit(QuestionAsked(question=asked))
-            answer = Answer(by="closed", reason="the run ended before anyone answered")
-            try:
-                with clock.paused():
-                    answer = await self._questions.ask(asked)
-            finally:
-                emit(QuestionAnswered(question_id=asked.question_id, answer=answer))
-            return answer
-
-        return ToolContext(
-            caller=Subject(request.subagent_id) if request.subagent_id else LOCAL,
-            mode=request.mode,
-            ask=ask,
-            progress=lambda progress: None,
-            workspace=Path(request.workspace) if request.workspace else None,
-            run_id=request.run_id,
-            session_id=request.session_id,
-            subagent_id=request.subagent_id,
-            depth=request.depth,
-            deadline=clock.deadline,
         )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import anyio
 import msgspec
 
+from bamboo_mcp.agent.call_contexts import CallContexts
 from bamboo_mcp.agent.clock import RunClock
 from bamboo_mcp.agent.limits import CallLimits
 from bamboo_mcp.domain.events import ToolFinished, ToolProgressed, ToolStarted
@@ -17,7 +17,7 @@ from bamboo_mcp.domain.ids import CallId
 from bamboo_mcp.domain.messages import Content, TextBlock, ToolCallBlock, ToolResultBlock
 from bamboo_mcp.domain.runs import Limits
 from bamboo_mcp.domain.tools import Progress, ToolCall, ToolResult, ToolSpec, error_result
-from bamboo_mcp.ports import Emit, ToolContext, ToolExecutor
+from bamboo_mcp.ports import Emit, ToolExecutor
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class RoundCalls:
         calls: Sequence[ToolCallBlock],
         *,
         tools: ToolExecutor,
-        context: ToolContext,
+        contexts: CallContexts,
         refusals: CallLimits,
         limits: Limits,
         clock: RunClock,
@@ -42,7 +42,7 @@ class RoundCalls:
     ) -> None:
         self._calls = calls
         self._tools = tools
-        self._context = context
+        self._contexts = contexts
         self._refusals = refusals
         self._limits = limits
         self._clock = clock
@@ -52,12 +52,11 @@ class RoundCalls:
 
     async def run(self, sequential: frozenset[str]) -> None:
         """Run them all, those named in `sequential` one at a time, within the batch time."""
-        with anyio.CancelScope() as batch:
-            self._clock.attach(batch, self._limits.batch_timeout_s)
+        with self._clock.scope(self._limits.batch_timeout_s) as batch:
             try:
                 await self._run_groups(sequential)
             finally:
-                self._clock.detach(batch)
+                self._clock.release(batch)
         if batch.cancelled_caught:
             self.close(
                 f"not finished: the calls of a round have {self._limits.batch_timeout_s:g} s"
@@ -123,19 +122,16 @@ class RoundCalls:
         self._finish(position, result)
 
     async def _call(self, call: ToolCallBlock, arguments: Mapping[str, object]) -> ToolResult:
-        context = replace(self._context, progress=self._progress_of(call))
+        context = self._contexts.make(_ProgressEvents(call, self._emit))
         try:
             return await self._tools.call_tool(
                 ToolCall(id=call.id, name=call.name, arguments=arguments), context
             )
         except Exception:
-            logger.exception("tool %s raised in run %s", call.name, self._context.run_id)
+            logger.exception("tool %s raised in run %s", call.name, context.run_id)
             return error_result(
                 "internal_error", f"{call.name!r} failed inside; the server's log has the details"
             )
-
-    def _progress_of(self, call: ToolCallBlock) -> _ProgressEvents:
-        return _ProgressEvents(call, self._emit)
 
     def _finish(self, position: int, result: ToolResult) -> None:
         call = self._calls[position]

@@ -11,6 +11,7 @@ import click
 
 from bamboo_mcp.cli.lazy_group import Command, LazyGroup
 from bamboo_mcp.cli.options import settings_options
+from bamboo_mcp.cli.version import show_version
 
 COMMANDS: Mapping[str, Command] = {
     "serve": Command("bamboo_mcp.cli.serve:serve", "Serve MCP clients over standard input/output."),
@@ -30,7 +31,14 @@ COMMANDS: Mapping[str, Command] = {
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @settings_options
-@click.version_option(package_name="bamboo-mcp", prog_name="bamboo-mcp")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """An AI agent that is an MCP server: spawn, steer, await and cancel subagents over MCP."""
 

@@ -19,9 +19,10 @@ ERROR, USAGE, CANCELLED = 1, 2, 130
 class Failure(click.ClickException):
     """A `BambooError` on its way to the terminal."""
 
+    exit_code = ERROR
+
     def __init__(self, error: BambooError, *, verbose: bool) -> None:
         super().__init__(error.message)
-        self.exit_code = USAGE if isinstance(error, InvalidInput | SettingsError) else ERROR
         self._error = error
         self._verbose = verbose
 
@@ -29,6 +30,12 @@ class Failure(click.ClickException):
         if self._verbose:
             traceback.print_exception(self._error, file=sys.stderr)
         show_error(self._error.message, self._error.hint)
+
+
+class Misuse(Failure):
+    """One that the person can put right on the command line or in the settings."""
+
+    exit_code = USAGE
 
 
 def show_error(message: str, hint: str = "") -> None:
@@ -43,7 +50,8 @@ def failure_of(error: BaseException, *, verbose: bool) -> Exception | None:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     if isinstance(error, BambooError):
-        return Failure(error, verbose=verbose)
+        kind = Misuse if isinstance(error, InvalidInput | SettingsError) else Failure
+        return kind(error, verbose=verbose)
     if isinstance(error, KeyboardInterrupt):
         return click.exceptions.Exit(CANCELLED)
     if isinstance(error, OSError) and error.errno == errno.EPIPE:

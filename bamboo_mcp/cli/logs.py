@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from bamboo_mcp.settings import Settings
@@ -80,13 +80,14 @@ class SharedLogFile(RotatingFileHandler):
         )
 
     def _open(self) -> TextIOWrapper:
-        return open(  # noqa: SIM115 - closed by the handler
+        stream = open(
             self.baseFilename,
             self.mode,
             encoding=self.encoding,
             errors=self.errors,
             opener=lambda path, flags: os.open(path, flags, 0o600),
         )
+        return cast(TextIOWrapper, stream)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import anyio
 import click
@@ -22,7 +23,7 @@ def models(as_json: bool) -> None:
     said = invocation()
     menu = anyio.run(_menu, said, said.settings())
     if as_json:
-        lines = [{"name": one.name, "ready": one.ready, **msgspec.to_builtins(one)} for one in menu]
+        lines = [_plain(one) for one in menu]
         click.echo(msgspec.json.format(msgspec.json.encode(lines), indent=2))
     else:
         _print_table(menu)
@@ -40,22 +41,51 @@ def _print_table(menu: Sequence[ModelEntry]) -> None:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for title in ("window", "$ in", "$ out"):
+    priced = any(one.price_input is not None for one in menu)
+    for title in ("window", "$ in", "$ out") if priced else ("window",):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("efforts")
     table.add_column("ready")
     for one in menu:
         table.add_row(
-            Text(printable(one.name), style="" if one.ready else "dim"),
+            Text(printable(_full_name(one)), style="" if one.ready else "dim"),
             f"{one.caps.context_window:,}",
-            _price(one.price_input),
-            _price(one.price_output),
-            " ".join(one.caps.efforts),
-            Text("yes", style="green") if one.ready else Text(printable(one.missing), style="dim"),
+            *((_price(one.price_input), _price(one.price_output)) if priced else ()),
+            _range(one.caps.efforts),
+            Text("yes", style="green") if one.ready else Text("no", style="dim"),
         )
-    Console().print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    missing = dict.fromkeys((one.provider, one.missing) for one in menu if one.missing)
+    for provider, what in missing:
+        console.print(Text(printable(f"{provider}: {what}"), style="yellow"))
     if not menu:
         click.echo("no models are known: plugins contribute them", err=True)
+
+
+def _full_name(one: ModelEntry) -> str:
+    """As `--model` takes it."""
+    return one.name if one.name.startswith(f"{one.provider}:") else f"{one.provider}:{one.name}"
+
+
+def _plain(one: ModelEntry) -> dict[str, Any]:
+    """Complete: a program should not have to know our defaults."""
+    return {
+        "model": _full_name(one),
+        "provider": one.provider,
+        "context_window": one.caps.context_window,
+        "max_output": one.caps.max_output,
+        "efforts": list(one.caps.efforts),
+        "price_input": one.price_input,
+        "price_output": one.price_output,
+        "ready": one.ready,
+        "missing": one.missing,
+    }
+
+
+def _range(efforts: Sequence[str]) -> str:
+    """They are in order; a terminal is narrow."""
+    return f"{efforts[0]} … {efforts[-1]}" if len(efforts) > 2 else " ".join(efforts)
 
 
 def _price(dollars: float | None) -> str:

@@ -26,7 +26,7 @@ def _open_app(settings: Settings) -> AbstractAsyncContextManager[Application]:
 
 @dataclass(slots=True, kw_only=True)
 class Invocation:
-    """What was said on this command line. `open_app` is how the agent is opened; tests give theirs."""
+    """What was said on this command line, and how the agent is opened (tests give their own)."""
 
     config: Path | None = None
     verbose: bool = False
@@ -50,7 +50,7 @@ def invocation() -> Invocation:
 
 
 def settings_options(command: Decorated) -> Decorated:
-    """Add `--config`, `--home`, `--workspace`, `--model` and `-v`; they end up in `invocation()`."""
+    """Add `--config --home --workspace --model -v`; what they say is in `invocation()`."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

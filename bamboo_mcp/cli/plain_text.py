@@ -6,7 +6,7 @@ _KEPT = frozenset("\n\t")
 
 
 def printable(text: str) -> str:
-    """`text` with what a terminal would act on or not show (escapes, direction marks) written out."""
+    """`text` with what a terminal would act on (escapes, direction marks) written out."""
     if text.isprintable():
         return text
     return "".join(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 import anyio
 import click
@@ -68,7 +67,7 @@ def run(
     view: View = JsonLines() if as_json else Screen(live=sys.stdout.isatty())
     asker: Asker = Person(StandardInput()) if sys.stdin.isatty() else NobodyThere()
     with configure_logging(settings, verbose=said.verbose):
-        context.exit(anyio.run(partial(_run, said, settings, spec, view, asker)))
+        context.exit(anyio.run(_run, said, settings, spec, view, asker))
 
 
 async def _run(
@@ -87,7 +86,7 @@ def _task(said: str) -> str:
         InvalidInput: It is empty, too long, or not text.
     """
     if said == "-":
-        data = click.get_binary_stream("stdin").read(MAX_TASK_BYTES + 1)
+        data = sys.stdin.buffer.read(MAX_TASK_BYTES + 1)
     else:
         data = said.encode("utf-8", errors="surrogateescape")
     if len(data) > MAX_TASK_BYTES:

@@ -8,6 +8,7 @@ import click
 
 from bamboo_mcp.cli.logs import configure_logging
 from bamboo_mcp.cli.options import invocation, settings_options
+from bamboo_mcp.cli.version import installed_version
 from bamboo_mcp.domain.questions import MODES, PermissionMode
 
 if TYPE_CHECKING:
@@ -65,8 +66,6 @@ def _check_mode(asked: PermissionMode | None, settings: Settings) -> None:
 
 async def serve_app(settings: Settings, shutdown: Shutdown) -> None:
     """Open the agent and mirror its tools to the client until one of them is done."""
-    from importlib.metadata import version
-
     from bamboo_mcp.server.wire import claimed_stdio
 
     # Before anything that might print is imported.
@@ -83,7 +82,7 @@ async def serve_app(settings: Settings, shutdown: Shutdown) -> None:
                     workspace=lambda: app.workspace.root,
                     max_wait_s=settings.server.max_wait_s,
                 ),
-                version=version("bamboo-mcp"),
+                version=installed_version(),
                 shutdown=shutdown,
                 wire=wire,
                 on_roots=app.workspace.offer,

@@ -87,7 +87,7 @@ class _Watch:
         return None
 
     async def answer_questions(self) -> None:
-        """One at a time; those of this run as its log tells them, those of its subagents as heard."""
+        """One at a time: this run's as its log tells them, its subagents' as the broker does."""
         with self._send, self._receive:
             for question in self._app.questions.open_questions():
                 self._hear(question)

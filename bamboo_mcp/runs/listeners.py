@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from bamboo_mcp.domain.events import EventRecord
@@ -28,10 +29,10 @@ class Listeners:
         """Register `listener`; the returned function takes it away again."""
         self._listeners = (*self._listeners, listener)
 
-        def remove() -> None:
-            self._listeners = tuple(one for one in self._listeners if one is not listener)
+        return partial(self._drop, listener)
 
-        return remove
+    def _drop(self, listener: Listener) -> None:
+        self._listeners = tuple(one for one in self._listeners if one is not listener)
 
     def tell(self, record: EventRecord) -> None:
         """Tell all of them. A record that a listener causes is told after the one it came from."""
@@ -42,16 +43,15 @@ class Listeners:
             return
         self._telling = True
         try:
-            self._tell_each(record)
-            while self._waiting:
-                self._tell_each(self._waiting.popleft())
+            while True:
+                for listener in self._listeners:
+                    try:
+                        listener(record)
+                    except Exception:
+                        logger.exception("event listener %r raised and is dropped", listener)
+                        self._drop(listener)
+                if not self._waiting:
+                    return
+                record = self._waiting.popleft()
         finally:
             self._telling = False
-
-    def _tell_each(self, record: EventRecord) -> None:
-        for listener in self._listeners:
-            try:
-                listener(record)
-            except Exception:
-                logger.exception("event listener %r raised and is dropped", listener)
-                self._listeners = tuple(one for one in self._listeners if one is not listener)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 
 import anyio
 
@@ -12,18 +10,25 @@ from bamboo_mcp.domain.events import EventRecord, RunEnded
 
 
 class LiveRun:
-    """Keeps the last `keep` records (all when None); a reader that needs older ones is told so."""
+    """Keeps the last `keep` records at least (all when None), and at most twice as many.
 
-    __slots__ = ("_bell", "ended", "last_seq", "records")
+    A reader that needs older ones is told so.
+    """
+
+    __slots__ = ("_bell", "_keep", "ended", "last_seq", "records")
 
     def __init__(self, *, last_seq: int = 0, keep: int | None = None) -> None:
-        self.records: deque[EventRecord] = deque(maxlen=keep)
+        # A list cut now and then: an empty deque takes ten times its room, times every run.
+        self.records: list[EventRecord] = []
+        self._keep = keep
         self.last_seq = last_seq
         self.ended = False
         self._bell: anyio.Event | None = None
 
     def push(self, record: EventRecord) -> None:
         self.records.append(record)
+        if self._keep is not None and len(self.records) > 2 * self._keep:
+            del self.records[: -self._keep]
         self.last_seq = record.seq
         if type(record.event) is RunEnded:
             self.ended = True
@@ -39,11 +44,8 @@ class LiveRun:
         held = len(self.records)
         if count > held:
             return None
-        if count <= 32:
-            found = [self.records[index] for index in range(-count, 0)]
-            return found if limit is None else found[:limit]
-        stop = held if limit is None else held - count + limit
-        return list(islice(self.records, held - count, stop))
+        start = held - count
+        return self.records[start:] if limit is None else self.records[start : start + limit]
 
     async def wait(self) -> None:
         """Return after the next `push`. No await lies between a look at `since` and this."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,8 @@ def _line(fault: Fault, layer: Layer) -> str:
 
 
 def _instead(key: str, layer: Layer) -> str:
+    if short := difflib.get_close_matches(key, layer.short_names, n=1, cutoff=0.75):
+        return f"; did you mean {layer.short_names[short[0]]}?"
     if meant := closest(key):
         return f"; did you mean {layer.spell(meant)}?"
     if names := allowed_beside(key):

@@ -221,7 +221,7 @@ class StorageSettings(Section):
 
     durability: Literal["process", "turn", "always"] = Field(
         default="turn",
-        description='What power loss may take: "process" minutes, "turn" an open turn, "always" nothing.',
+        description='A power cut may take: "process" much, "turn" an open turn, "always" nothing.',
     )
     retention_days: CountOrNone = Field(
         default=7, description="Results of subagents are kept for so many days."
@@ -271,10 +271,10 @@ class Settings(Section):
 
         A table that several places contribute to names them all.
         """
-        if key in self._sources:
-            return self._sources[key]
         inside = [said for name, said in self._sources.items() if name.startswith(f"{key}.")]
-        return ", ".join(dict.fromkeys(inside)) or "default"
+        if inside:
+            return ", ".join(dict.fromkeys(inside))
+        return self._sources.get(key, "default")
 
     def with_sources(self, sources: Mapping[str, str]) -> Settings:
         """The same settings, knowing where each of the dotted keys was said."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Layer:
     values: Mapping[str, Any]
     said: Mapping[str, str]
     spell: Callable[[str], str]
+    short_names: Mapping[str, str] = field(default_factory=dict)
+    """Other names that could have been meant, as keys, and how they are written."""
 
     def where(self, key: str) -> str:
         """The most exact place known for `key`: its own, one inside it, or of what holds it."""
@@ -78,7 +80,7 @@ def file_layer(path: Path) -> Layer:
     lines = _lines(text)
     said: dict[str, str] = {}
     for key, _ in flat(values):
-        line = lines.get(key) or lines.get(key.rpartition(".")[0])
+        line = _line_of(key, lines)
         said[key] = f"{path}:{line}" if line else str(path)
     for key, line in lines.items():
         said.setdefault(key, f"{path}:{line}")
@@ -117,6 +119,9 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
         values=_anchored(values, Path.cwd()),
         said=said,
         spell=lambda key: PREFIX + key.upper().replace(".", "__"),
+        short_names={
+            name.removeprefix(PREFIX).lower(): name for name in (*ALIASES, CONFIG_VARIABLE)
+        },
     )
 
 
@@ -228,6 +233,13 @@ def _lines(text: str) -> dict[str, int]:
             key = _dotted(entry[1])
             found.setdefault(f"{table}.{key}" if table else key, number)
     return found
+
+
+def _line_of(key: str, lines: Mapping[str, int]) -> int | None:
+    """Its own, or that of the table in braces it stands in."""
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return lines.get(key)
 
 
 def _dotted(written: str) -> str:

@@ -76,12 +76,15 @@ class Lifetimes:
         self._finish(child)
 
     def start(self, child: Child, launcher: Launcher) -> None:
-        self._tell_parent(
-            child,
-            SubagentSpawned(
-                subagent_id=child.subagent_id, run_id=child.request.run_id, title=child.spec.title
-            ),
-        )
+        if child.spec.parent_id is not None:
+            self._tell_parent(
+                child.spec.parent_id,
+                SubagentSpawned(
+                    subagent_id=child.subagent_id,
+                    run_id=child.request.run_id,
+                    title=child.spec.title,
+                ),
+            )
         self._group.start_soon(self._live, child, launcher)
 
     def observe(self, record: EventRecord) -> None:
@@ -114,9 +117,10 @@ class Lifetimes:
             self._end(child, outcome)
 
     async def _take_place(self, child: Child, launcher: Launcher) -> Outcome:
-        places = self._places.setdefault(
-            child.spec.depth, anyio.Semaphore(self._max_concurrent, fast_acquire=True)
-        )
+        places = self._places.get(child.spec.depth)
+        if places is None:
+            places = anyio.Semaphore(self._max_concurrent, fast_acquire=True)
+            self._places[child.spec.depth] = places
         if not await self._place(child, places):
             return self._never_ran(child)
         try:
@@ -163,24 +167,29 @@ class Lifetimes:
         if child.subagent_id in self._offspring:
             for orphan in self.descendants(child.subagent_id):
                 orphan.cancel("its parent ended")
-        self._tell_parent(
-            child,
-            SubagentEnded(
-                subagent_id=child.subagent_id, run_id=child.request.run_id, status=outcome.status
-            ),
-        )
+        if child.spec.parent_id is not None:
+            self._tell_parent(
+                child.spec.parent_id,
+                SubagentEnded(
+                    subagent_id=child.subagent_id,
+                    run_id=child.request.run_id,
+                    status=outcome.status,
+                ),
+            )
         self._forget_old()
 
     def _finish(self, child: Child) -> None:
         self._unfinished.discard(child.subagent_id)
-        siblings = self._offspring.get(child.spec.parent_id) if child.spec.parent_id else None
-        if siblings is not None and child.spec.parent_id is not None:
+        if child.spec.parent_id is None:
+            return
+        siblings = self._offspring.get(child.spec.parent_id)
+        if siblings is not None:
             siblings.discard(child.subagent_id)
             if not siblings:
                 del self._offspring[child.spec.parent_id]
 
-    def _tell_parent(self, child: Child, event: SubagentSpawned | SubagentEnded) -> None:
-        parent = self._children.get(child.spec.parent_id) if child.spec.parent_id else None
+    def _tell_parent(self, parent_id: SubagentId, event: SubagentSpawned | SubagentEnded) -> None:
+        parent = self._children.get(parent_id)
         if parent is None or parent.ended:
             return
         try:

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from bamboo_mcp.domain.errors import InvalidInput
-from bamboo_mcp.domain.tools import ToolSpec
+from bamboo_mcp.domain.tools import ToolResult, ToolSpec
 from bamboo_mcp.ports import ToolContext
 
 ToolFunction = Callable[..., Awaitable[Any]]
@@ -79,7 +79,8 @@ class Signature:
     @cached_property
     def output_schema(self) -> Mapping[str, Any] | None:
         output = self._output or self.hints.get("return")
-        return _flat_schema(output) if _is_struct(output) else None
+        # `ToolResult` is a Struct too, and what it carries is not known from here.
+        return _flat_schema(output) if _is_struct(output) and output is not ToolResult else None
 
 
 def _is_struct(kind: object) -> bool:

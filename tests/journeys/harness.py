@@ -33,13 +33,16 @@ class Place:
         self.workspace.mkdir()
         (self.workspace / "hello.py").write_text("print('hello')\n", encoding="utf-8")
         self.home = tmp_path / "home"
+        self.home.mkdir()
+        self.config = self.home / "config.toml"
+        self.config.write_text("", encoding="utf-8")
         self.errors = tmp_path / "stderr.txt"
 
     def environ(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
             "BAMBOO_HOME": str(self.home),
-            "BAMBOO_CONFIG": str(self.home / "config.toml"),
+            "BAMBOO_CONFIG": str(self.config),
             **(more or {}),
         }
 
@@ -182,7 +185,7 @@ class Raw:
     async def gone(self) -> int:
         return await self.process.wait()
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         self.process.send_signal(number)
 
 

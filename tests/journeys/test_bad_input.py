@@ -22,7 +22,7 @@ BAD_CALLS: list[tuple[str, dict[str, Any], str, str]] = [
     ("spawn_subagent", {}, "invalid_input", "task"),
     ("spawn_subagent", {"task": "x", "colour": "red"}, "invalid_input", "colour"),
     ("spawn_subagent", {"task": ""}, "invalid_input", "task"),
-    ("spawn_subagent", {"task": "x" * 5_000_000}, "invalid_input", "5000000"),
+    ("spawn_subagent", {"task": "x" * 5_000_000}, "invalid_input", "5,000,000"),
     ("spawn_subagent", {"task": "x", "model": "nobody:none"}, "unknown_model", "nobody:none"),
     ("spawn_subagent", {"task": "x", "workspace": "../.."}, "workspace_error", "../.."),
     ("spawn_subagent", {"task": "x", "isolation": "moon"}, "invalid_input", "moon"),
@@ -55,7 +55,7 @@ async def test_a_missing_key_is_said_with_the_name_of_the_variable(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[models\nprimary = 1", "line 1"),
+        ("[models\nprimary = 1", "config.toml:1:8"),
         ("[models]\nprimry = 'x'", "primary"),
         ("[limits]\nmax_rounds = 'many'", "max_rounds"),
         ("[permissions]\nmax_mode = 'root'", "accept_edits"),
@@ -66,8 +66,7 @@ def test_a_bad_settings_file_is_refused_by_file_key_and_what_is_allowed(
     tmp_path: Path, text: str, named: str
 ) -> None:
     place = Place(tmp_path)
-    place.home.mkdir()
-    (place.home / "config.toml").write_text(text, encoding="utf-8")
+    place.config.write_text(text, encoding="utf-8")
     done = run(place, ["serve", "--workspace", str(place.workspace)])
     assert done.returncode == 2
     assert done.stdout == ""

@@ -113,14 +113,24 @@ async def test_a_model_may_not_answer_a_permission_question_unless_settings_let_
         one = await agent.awaited(child)
         assert one["status"] == "waiting"
         assert one["question"]["tool"] == "write_file"
-        said = await agent.error("answer_subagent", subagent_id=child, decision="allow_once")
+        said = await agent.error(
+            "answer_subagent",
+            subagent_id=child,
+            question_id=one["question"]["question_id"],
+            decision="allow_once",
+        )
         assert said["code"] == "permission_denied"
         assert "allow_model_approvals" in said["hint"]
         assert not (place.workspace / "new.txt").exists()
     async with client(place, env={"BAMBOO_PERMISSIONS__ALLOW_MODEL_APPROVALS": "true"}) as agent:
         child = await agent.spawn("write", model)
-        assert (await agent.awaited(child))["status"] == "waiting"
-        await agent.call("answer_subagent", subagent_id=child, decision="allow_once")
+        question = (await agent.awaited(child))["question"]
+        await agent.call(
+            "answer_subagent",
+            subagent_id=child,
+            question_id=question["question_id"],
+            decision="allow_once",
+        )
         assert (await agent.awaited(child))["status"] == "completed"
     assert (place.workspace / "new.txt").read_text(encoding="utf-8") == "from the subagent"
 
@@ -168,7 +178,7 @@ async def test_waiting_reports_progress_and_is_bounded(tmp_path: Path) -> None:
     place = Place(tmp_path)
     heard: list[str] = []
 
-    async def hear(done: float, total: float | None, message: str | None) -> None:
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
         heard.append(message or "")
 
     async with client(place) as agent:

@@ -273,3 +273,13 @@ async def test_plain_functions_are_tools_too() -> None:
     executor = FunctionExecutor([echo])
     result = await executor.call_tool(ToolCall(id="1", name="echo_text"), CONTEXT)
     assert result.text == "hi"
+
+
+async def test_a_tool_that_builds_its_own_result_promises_no_structure() -> None:
+    @tool(title="Own", effect="read")
+    async def own(context: ToolContext) -> ToolResult:
+        """Answer in its own form."""
+        return text_result("own")
+
+    [spec] = await FunctionExecutor([own]).list_tools()
+    assert spec.output_schema is None

@@ -54,13 +54,7 @@ async def _play(console: object, model: str, workspace: Path, home: Path) -> Non
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "bamboo_mcp", "serve", "--workspace", str(workspace)],
-        # The whole environment: a real model needs its key. The demo's own client is the person
-        # that answers permission questions, hence the last setting.
-        env={
-            **os.environ,
-            "BAMBOO_HOME": str(home),
-            "BAMBOO_PERMISSIONS__ALLOW_MODEL_APPROVALS": "true",
-        },
+        env=_environment(model, home),
     )
     failure: DemoFailed | None = None
     async with Client(server, read_timeout_seconds=60) as client:
@@ -74,6 +68,27 @@ async def _play(console: object, model: str, workspace: Path, home: Path) -> Non
     if failure is not None:
         raise click.ClickException(str(failure))
     timeline.close()
+
+
+def _environment(model: str, home: Path) -> dict[str, str]:
+    """What the demo's server is given: a home of its own, and the keys a real model needs.
+
+    The demo's client stands for the person who answers, so its answers count as approvals. A
+    scripted model plays the same with everybody, whatever their settings; a real one needs them.
+    """
+    environ = {
+        **os.environ,
+        "BAMBOO_HOME": str(home),
+        "BAMBOO_PERMISSIONS__ALLOW_MODEL_APPROVALS": "true",
+    }
+    if model.startswith("scripted:"):
+        kept = ("BAMBOO_HOME", "BAMBOO_PERMISSIONS__ALLOW_MODEL_APPROVALS")
+        environ = {k: v for k, v in environ.items() if not k.startswith("BAMBOO_") or k in kept}
+        home.mkdir()
+        config = home / "config.toml"
+        config.write_text("", encoding="utf-8")
+        environ["BAMBOO_CONFIG"] = str(config)
+    return environ
 
 
 def _say_what_next(console: object) -> None:

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bamboo_mcp.domain.errors import SettingsError
+from bamboo_mcp.settings import resolve_reference
+from tests.settings.loaded import loaded
+
+KEY = "sk-ant-secret-0123456789"
+
+
+def refusal(reference: str, environ: dict[str, str] | None = None) -> SettingsError:
+    with pytest.raises(SettingsError) as raised:
+        resolve_reference(reference, environ or {})
+    assert KEY not in f"{raised.value.message} {raised.value.hint}"
+    return raised.value
+
+
+def test_a_variable_gives_its_value() -> None:
+    assert resolve_reference("env:WORK_KEY", {"WORK_KEY": f" {KEY}\n"}).reveal() == KEY
+
+
+def test_a_file_gives_its_text_without_the_last_line_end(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{KEY}\r\n", encoding="utf-8")
+    secret = resolve_reference(f"file:{file}", {})
+    assert secret.reveal() == KEY
+    assert KEY not in f"{secret} {secret!r}"
+
+
+def test_no_reference_gives_an_empty_secret() -> None:
+    assert not resolve_reference("", {})
+
+
+def test_a_variable_that_is_not_set_is_named() -> None:
+    assert refusal("env:WORK_KEY").message == "'env:WORK_KEY' is not set"
+    assert refusal("env:WORK_KEY", {"WORK_KEY": " "}).hint == "set WORK_KEY"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(f"file:{tmp_path / 'none'}").message
+    assert "cannot be read" in refusal(f"file:{tmp_path}").message
+
+
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.touch()
+    assert "is an empty file" in refusal(f"file:{file}").message
+
+
+@pytest.mark.parametrize("content", [f"{KEY}\n{KEY}", f"export A={KEY}", f"“{KEY}”", f"\0{KEY}"])
+def test_what_cannot_be_a_key_is_refused_and_not_shown(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(content, encoding="utf-8")
+    assert "is not a key" in refusal(f"file:{file}").message
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(os.urandom(64) + b"\xff")
+    assert "is not" in refusal(f"file:{file}").message
+
+
+@pytest.mark.parametrize("reference", [KEY, f"env:{KEY}", "env:", "file:", f"${KEY}", "key"])
+def test_what_is_no_reference_is_taken_for_a_key_and_not_shown(reference: str) -> None:
+    assert "must say where the key is" in refusal(reference).message
+
+
+@pytest.mark.parametrize("scheme", ["keyring", "cmd"])
+def test_schemes_that_come_later_are_said_to(scheme: str) -> None:
+    message = refusal(f"{scheme}:{KEY}").message
+    assert f"{scheme}: references come later" in message
+
+
+def test_a_relative_file_is_refused_since_nobody_knows_from_where() -> None:
+    assert "relative path" in refusal("file:key.txt").message
+
+
+def test_settings_keep_the_reference_and_never_look_behind_it() -> None:
+    flags = {"providers.work.api_key": "env:NOT_SET_ANYWHERE"}
+    assert loaded(flags=flags).providers["work"].api_key == "env:NOT_SET_ANYWHERE"
