@@ -78,7 +78,7 @@ class Loop:
         self._system = system
         self._tools = tools
         self._specs = specs
-        self._sequential = sequential_names(specs)
+        self._sequential: frozenset[str] | None = None
         self._contexts = contexts
         self._conversation = conversation
         self._inbox = inbox
@@ -247,6 +247,8 @@ class Loop:
             self._append_results(open_calls)
 
     async def _call(self, blocks: Sequence[ToolCallBlock]) -> None:
+        if self._sequential is None:
+            self._sequential = sequential_names(self._specs)
         calls = self._calls(blocks)
         try:
             await calls.run(self._sequential)

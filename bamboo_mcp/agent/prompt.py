@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from bamboo_mcp.domain.questions import PermissionMode
 from bamboo_mcp.domain.runs import RunRequest
 
@@ -21,11 +23,16 @@ _MODES: dict[PermissionMode, str] = {
 
 
 def system_prompt(request: RunRequest) -> str:
+    return _composed(request.workspace, request.mode, request.system_prompt)
+
+
+@lru_cache(maxsize=128)  # runs side by side mostly have the same one: they share its text
+def _composed(workspace: str, mode: PermissionMode, own: str) -> str:
     parts = [_CORE]
-    if request.workspace:
-        parts.append(f"Your workspace is {request.workspace}. Paths are relative to it.")
-    if mode := _MODES[request.mode]:
-        parts.append(mode)
-    if request.system_prompt:
-        parts.append(request.system_prompt)
+    if workspace:
+        parts.append(f"Your workspace is {workspace}. Paths are relative to it.")
+    if words := _MODES[mode]:
+        parts.append(words)
+    if own:
+        parts.append(own)
     return "\n\n".join(parts)

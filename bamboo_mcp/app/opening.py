@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,25 +72,27 @@ async def open_app(
         BambooError: A setting cannot be honoured (the workspace), or the home folder not be used.
     """
     workspace = Workspace(settings.workspace.root)
-    failure: Exception | None = None
     with ExitStack() as files:
         home = settings.home
         storage = memory_storage(home) if in_memory else home_storage(settings, files)
         host = _load_plugins(settings, sources)
-        async with AsyncExitStack() as stack:
-            models = await stack.enter_async_context(_catalog(settings, host))
-            group = await stack.enter_async_context(anyio.create_task_group())
-            try:
+        try:
+            async with _catalog(settings, host) as models, anyio.create_task_group() as group:
                 if storage.background is not None:
                     await group.start(storage.background)
-                yield _assemble(settings, workspace, storage, host, models, group)
-            except Exception as error:
-                # Handed on outside the group, which would wrap it.
-                failure = error
-            finally:
-                group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+                try:
+                    yield _assemble(settings, workspace, storage, host, models, group)
+                finally:
+                    group.cancel_scope.cancel()
+        except BaseExceptionGroup as wrapped:
+            raise _innermost(wrapped) from None
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What happened inside, without the group around it that only says that there was a group."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _load_plugins(settings: Settings, sources: Sequence[PluginSource]) -> PluginHost:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
+
 from bamboo_mcp.contributions import Services
 from bamboo_mcp.domain.runs import RunRequest
 from bamboo_mcp.permissions.policy import DirectPolicy, ModePolicy
@@ -16,6 +18,8 @@ from bamboo_mcp.tools.denylist import DenylistExecutor
 from bamboo_mcp.tools.filtered import FilteredExecutor
 from bamboo_mcp.tools.permitted import PermittedExecutor
 from bamboo_mcp.tools.validation import Validators
+
+KEPT_DENYLISTS = 256
 
 
 class Toolbox:
@@ -35,7 +39,10 @@ class Toolbox:
             limits=ResultLimits(text=limits.max_result_chars),
         )
         of_runs = ModePolicy(question_timeout_s=permissions.question_timeout_s)
-        self._for_runs = self._permitted(of_runs)
+        # A thousand subagents are denied the same few sets of names, and share what is left.
+        self._for_runs = lru_cache(maxsize=KEPT_DENYLISTS)(
+            partial(DenylistExecutor, self._permitted(of_runs))
+        )
         self._for_clients = self._permitted(
             DirectPolicy(
                 of_runs,
@@ -47,7 +54,7 @@ class Toolbox:
     def for_run(self, request: RunRequest) -> ToolExecutor:
         """What the agent of this run may use."""
         denied = request.deny_tools + self._host.deny_tools(request)
-        return DenylistExecutor(self._for_runs, deny_tools=denied, allow_tools=request.allow_tools)
+        return self._for_runs(deny_tools=denied, allow_tools=request.allow_tools)
 
     def for_clients(self) -> ToolExecutor:
         """What an MCP client sees and calls directly."""

@@ -79,7 +79,10 @@ class Person:
 
     async def _prompt(self, words: str) -> str | None:
         click.secho(words, fg="yellow", err=True, nl=False)
-        return await self._lines.read_line()
+        typed = await self._lines.read_line()
+        if typed is None:
+            click.echo(err=True)
+        return typed
 
 
 _CLOSED = Answer(decision="deny", by="person", reason="the person at the terminal closed the input")

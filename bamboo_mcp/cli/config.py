@@ -49,12 +49,12 @@ def init(force: bool, to_stdout: bool) -> None:
         click.echo(template(), nl=False)
         return
     path, _ = config_file(invocation().config)
-    try:
-        _write(path, template(), force=force)
-    except FileExistsError:
+    if path.exists() and not force:
         raise SettingsError(
             f"{str(path)!r} is there already", hint="--force replaces it, --print shows the new one"
-        ) from None
+        )
+    try:
+        _write(path, template(), force=force)
     except OSError as error:
         raise SettingsError(f"{str(path)!r} cannot be written: {error.strerror}") from error
     click.echo(path)

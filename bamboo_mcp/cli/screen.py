@@ -112,7 +112,7 @@ def _line_of(event: RunEvent) -> str:
         case ToolStarted(tool=tool, arguments=arguments):
             return f"→ {printable(tool)} {_arguments(arguments)}".rstrip()
         case ToolFinished(tool=tool, is_error=True, preview=preview):
-            return f"✗ {printable(tool)}: {short(preview, LINE)}"
+            return f"✗ {printable(tool)}: {short(_message(preview), LINE)}"
         case ProviderWaiting(delay_s=delay, reason=reason):
             return f"… waiting {delay:.0f} s: {short(reason, LINE)}"
         case LimitNear(limit=limit, value=value, final=final):
@@ -127,6 +127,22 @@ def _line_of(event: RunEvent) -> str:
             return f"! {answer.decision}: {short(answer.reason or answer.by, LINE)}"
         case _:
             return ""
+
+
+def _message(preview: str) -> str:
+    """A tool's failure is JSON for the model (`tools.error_result`); a person reads its message."""
+    try:
+        return msgspec.json.decode(preview, type=_Failed).error.message
+    except msgspec.MsgspecError:
+        return preview
+
+
+class _Error(msgspec.Struct):
+    message: str
+
+
+class _Failed(msgspec.Struct):
+    error: _Error
 
 
 def _arguments(arguments: Mapping[str, Any]) -> str:

@@ -70,6 +70,7 @@ class _Watch:
         self._send, self._receive = anyio.create_memory_object_stream[Question](_QUESTIONS_AHEAD)
         self._asking: tuple[QuestionId, anyio.CancelScope] | None = None
         self._answered: set[QuestionId] = set()
+        self._cancelling = False
 
     async def follow(self) -> Outcome | None:
         records = cast(AsyncGenerator[EventRecord, None], self._app.log.follow(self._run.run_id))
@@ -99,12 +100,11 @@ class _Watch:
                 stop_listening()
 
     async def heed(self, interrupts: AsyncIterator[int], group: TaskGroup) -> None:
-        cancelling = False
         async for _ in interrupts:
-            if cancelling:
+            if self._cancelling:
                 group.cancel_scope.cancel()
                 return
-            cancelling = True
+            self._cancelling = True
             click.secho("\ncancelling; once more leaves at once", fg="yellow", err=True)
             group.start_soon(self._cancel)
 
@@ -135,7 +135,7 @@ class _Watch:
             except BambooError as error:
                 click.secho(printable(error.message), dim=True, err=True)
         self._asking = None
-        if scope.cancelled_caught or not taken:
+        if (scope.cancelled_caught or not taken) and not self._cancelling:
             click.secho("\nthe question is no longer open", dim=True, err=True)
 
     async def _cancel(self) -> None:

@@ -28,7 +28,7 @@ waits for the disk, and so does everything else in the process."""
 _BINARY = getattr(os, "O_BINARY", 0)
 
 _FLUSH_S = 10.0
-"""How long a flush waits for the disk. A sync takes milliseconds; one of seconds is a broken disk."""
+"""How long a flush waits for the disk. A sync takes milliseconds, on a broken disk for ever."""
 
 
 def _fair_share() -> int:

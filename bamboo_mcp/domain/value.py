@@ -5,6 +5,10 @@ shape for the type checker and for `match`, twelve times cheaper to make, and it
 JSON itself. Unknown fields are ignored on reading, so a file written by a newer minor version still
 opens.
 
+The cyclic collector does not look at them (`gc=False`): a value made of values has no cycle, and a
+thousand conversations would be walked through again and again. So nothing that could refer back to
+a value (a callable, an executor) may be in one.
+
 `frozen` and `kw_only` are repeated on every class: msgspec does not inherit the second, and the
 type checker reads both only there.
 """
@@ -19,7 +23,7 @@ def _snake(name: str) -> str:
     return "".join("_" + c.lower() if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A plain value. Compare by content; derive a changed copy with `msgspec.structs.replace`."""
 
 
@@ -28,6 +32,7 @@ class Tagged(
     frozen=True,
     kw_only=True,
     omit_defaults=True,
+    gc=False,
     tag_field="kind",
     tag=_snake,
 ):

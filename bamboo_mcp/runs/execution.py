@@ -1,8 +1,8 @@
 """The one background path of a run: start, body, messages safe, one terminal event, result safe.
 
 Whatever runs an agent goes through `RunExecution.execute`: an MCP call, a subagent, a plugin. The
-order is the promise (architecture section 5): the messages are flushed before `RunEnded` is written,
-and `RunEnded` is flushed before `execute` returns, so that "completed" means "on disk".
+order is the promise (architecture section 5): the messages are flushed before `RunEnded` is
+written, and `RunEnded` before `execute` returns, so that "completed" means "on disk".
 """
 
 from __future__ import annotations

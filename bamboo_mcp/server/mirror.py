@@ -38,7 +38,7 @@ from bamboo_mcp.server.roots import client_roots
 logger = logging.getLogger(__name__)
 
 SERVER_NAME = "bamboo-mcp"
-MAX_CONCURRENT = 64
+MAX_CONCURRENT = 256
 
 Context = ServerRequestContext[Any, Any]
 OnRoots = Callable[[Sequence[Path]], None]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import anyio
@@ -20,13 +21,12 @@ from bamboo_mcp.agent.run import Agent
 from bamboo_mcp.compaction.stop import StopWhenFull
 from bamboo_mcp.domain.events import EventRecord, RunEvent
 from bamboo_mcp.domain.ids import LOCAL, OwnerId, SubagentId, new_owner_id
-from bamboo_mcp.domain.runs import Outcome, RunRequest
+from bamboo_mcp.domain.runs import Outcome
 from bamboo_mcp.domain.subagents import Subagent, SubagentSpec
 from bamboo_mcp.permissions.policy import ModePolicy
 from bamboo_mcp.permissions.questions import QuestionBroker
 from bamboo_mcp.ports import (
     Compactor,
-    Inbox,
     Launcher,
     Models,
     Provider,
@@ -124,21 +124,22 @@ async def open_harness(
     board = RunBoard(log, owner, alive)
     questions = QuestionBroker(allow_model_approvals=allow_model_approvals)
     stack = _permitted(tools or FunctionExecutor(()), question_timeout_s)
+    tools_of_run = lru_cache(partial(DenylistExecutor, stack))
     agent = Agent(
         models=models,
-        tools_for=lambda request: DenylistExecutor(
-            stack, deny_tools=request.deny_tools, allow_tools=request.allow_tools
+        tools_for=lambda request: tools_of_run(
+            deny_tools=request.deny_tools, allow_tools=request.allow_tools
         ),
         questions=questions,
         compactor=compactor or StopWhenFull(),
     )
     execution = RunExecution(log=log, sessions=sessions, owner=owner)
 
-    async def execute(request: RunRequest, inbox: Inbox) -> Outcome:
-        return await execution.execute(request, agent, inbox)
-
     rules = rules or SubagentRules()
-    in_process = InProcessLauncher(execute=execute, new_inbox=SteeringInbox)
+    in_process = InProcessLauncher(
+        execute=lambda request, inbox: execution.execute(request, agent, inbox),
+        new_inbox=SteeringInbox,
+    )
     async with anyio.create_task_group() as group:
         lifetimes = Lifetimes(
             group=group, log=log, execution=execution, max_concurrent=rules.max_concurrent

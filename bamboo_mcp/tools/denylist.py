@@ -17,7 +17,8 @@ class DenylistExecutor:
     """`deny_tools` are hidden; with `allow_tools` (None: all) so is everything else.
 
     Names compare without case, `-` counts as `_`, `*` stands for any letters, and a `(...)` suffix
-    does not save a denied tool: `Run_Command(git:*)` denies `run_command` (gap G12).
+    does not save a denied tool: `Run_Command(git:*)` denies `run_command` (gap G12). Nothing in it
+    belongs to one run: runs with the same names may share one.
 
     Raises:
         InvalidInput: An allow entry has a `(...)` suffix, and would allow more than it says.
@@ -33,13 +34,19 @@ class DenylistExecutor:
         self._base = base
         self._deny = _Names(deny_tools)
         self._allow = None if allow_tools is None else _Names(map(_whole_tool, allow_tools))
+        self._listed: Sequence[ToolSpec] | None = None
+        self._left: Sequence[ToolSpec] = ()
 
     def refuses(self, name: str) -> bool:
         plain = _plain(name)
         return plain in self._deny or (self._allow is not None and plain not in self._allow)
 
     async def list_tools(self) -> Sequence[ToolSpec]:
-        return tuple(spec for spec in await self._base.list_tools() if not self.refuses(spec.name))
+        listed = await self._base.list_tools()
+        if listed is not self._listed:
+            self._left = tuple(spec for spec in listed if not self.refuses(spec.name))
+            self._listed = listed
+        return self._left
 
     async def find_tool(self, name: str) -> ToolSpec | None:
         return None if self.refuses(name) else await self._base.find_tool(name)

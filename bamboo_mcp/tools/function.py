@@ -212,8 +212,14 @@ class FunctionExecutor:
             if one.name in self._tools:
                 raise ValueError(f"two tools are called {one.name!r}")
             self._tools[one.name] = one
+        self._specs: Sequence[ToolSpec] | None = None
 
     async def list_tools(self) -> Sequence[ToolSpec]:
+        if self._specs is None:
+            self._specs = self._readable()
+        return self._specs
+
+    def _readable(self) -> Sequence[ToolSpec]:
         specs: list[ToolSpec] = []
         for one in self._tools.values():
             try:

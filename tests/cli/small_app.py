@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from bamboo_mcp.cli import cli
 from bamboo_mcp.cli.options import Invocation
+from bamboo_mcp.domain.errors import InvalidInput
 from bamboo_mcp.domain.events import EventRecord, RunEvent
 from bamboo_mcp.ports import EventLog, Models, Questions, SubagentPort, ToolContext, ToolExecutor
 from bamboo_mcp.settings import Settings
@@ -60,7 +62,11 @@ def command(
         return small_app(provider, tools=tools, settings=settings)
 
     return CliRunner().invoke(
-        cli, arguments, obj=Invocation(open_app=open_app), input=typed, env=environ
+        cli,
+        arguments,
+        obj=Invocation(open_app=open_app),
+        input=typed,
+        env={"BAMBOO_CONFIG": os.devnull, **(environ or {})},
     )
 
 
@@ -97,7 +103,7 @@ class Desk:
     @tool(title="Choose", effect="read")
     async def choose(self, context: ToolContext) -> str:
         """Fail."""
-        raise ValueError("nothing to choose from")
+        raise InvalidInput("nothing to choose from")
 
 
 class Recorder:
