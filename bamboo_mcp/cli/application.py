@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from bamboo_mcp.ports import EventLog, Models, Questions, SubagentPort
-from bamboo_mcp.settings import Settings
 
 
 class Application(Protocol):
-    @property
-    def settings(self) -> Settings: ...
     @property
     def models(self) -> Models: ...
     @property

@@ -64,8 +64,11 @@ def run(
         depth=0,
         may_spawn=True,
     )
+    if sys.stdout is None:
+        raise InvalidInput("standard output is closed: there is nowhere to put the answer")
     view: View = JsonLines() if as_json else Screen(live=sys.stdout.isatty())
-    asker: Asker = Person(StandardInput()) if sys.stdin.isatty() else NobodyThere()
+    there = sys.stdin is not None and sys.stdin.isatty()
+    asker: Asker = Person(StandardInput()) if there else NobodyThere()
     with configure_logging(settings, verbose=said.verbose):
         context.exit(anyio.run(_run, said, settings, spec, view, asker))
 
@@ -86,6 +89,8 @@ def _task(said: str) -> str:
         InvalidInput: It is empty, too long, or not text.
     """
     if said == "-":
+        if sys.stdin is None:
+            raise InvalidInput("standard input is closed, and the task should be there")
         data = sys.stdin.buffer.read(MAX_TASK_BYTES + 1)
     else:
         data = said.encode("utf-8", errors="surrogateescape")

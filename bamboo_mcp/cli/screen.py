@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import anyio
@@ -12,6 +15,7 @@ import msgspec
 
 from bamboo_mcp.cli.failures import show_error
 from bamboo_mcp.cli.plain_text import printable, short
+from bamboo_mcp.domain.errors import StorageError
 from bamboo_mcp.domain.events import (
     EventRecord,
     LimitNear,
@@ -160,5 +164,19 @@ async def _write(text: str) -> None:
 
 def _write_now(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
+        sys.stdout.flush()
+    except OSError as error:
+        _discard_output()
+        if error.errno == errno.EPIPE:
+            raise
+        raise StorageError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def _discard_output() -> None:
+    """What is still buffered would fail once more when the interpreter ends."""
+    with suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
@@ -33,9 +33,6 @@ from bamboo_mcp.domain.errors import (
     UnknownId,
 )
 from bamboo_mcp.domain.value import Value
-
-if TYPE_CHECKING:
-    from bamboo_mcp.disk.journals import Journals
 
 logger = logging.getLogger(__name__)
 
@@ -162,6 +159,17 @@ def read_journal(
     )
 
 
+class Keeper(Protocol):
+    """Who holds the journals of a process (`journals.Journals`): opens and closes their files."""
+
+    @property
+    def calls(self) -> DiskCalls: ...
+    @property
+    def durability(self) -> str: ...
+    def reopen(self, journal: Journal) -> int: ...
+    def close(self, journal: Journal) -> None: ...
+
+
 class Journal:
     """A journal open for appending; made by `Journals`, closed and reopened behind the scenes.
 
@@ -188,7 +196,7 @@ class Journal:
 
     def __init__(
         self,
-        journals: Journals,
+        journals: Keeper,
         path: str,
         fd: int,
         *,

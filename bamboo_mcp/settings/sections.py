@@ -53,8 +53,6 @@ class Section(BaseModel):
         strict=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
-        # Each section is only ever checked as a part of the whole: build that once, at its first use.
-        defer_build=False,
     )
 
 

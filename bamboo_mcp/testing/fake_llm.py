@@ -191,11 +191,7 @@ class FakeLLM:
 
 @asynccontextmanager
 async def fake_llm(*dialects: Dialect) -> AsyncGenerator[FakeLLM]:
-    """A running fake on a free loopback port; the Anthropic API when no dialect is named."""
-    if not dialects:
-        from bamboo_mcp.testing.fake_llm_anthropic import AnthropicDialect
-
-        dialects = (AnthropicDialect(),)
+    """A running fake of these wire APIs, on a free loopback port."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
     server = FakeLLM(listener.extra(SocketAttribute.local_port), dialects)
     async with listener, anyio.create_task_group() as group:

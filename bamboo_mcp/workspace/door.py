@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from bamboo_mcp.domain.errors import StorageFull, WorkspaceError
@@ -60,28 +58,6 @@ class Door(Protocol):
     def folder_for_child(self, path: str) -> AbstractContextManager[str]:
         """A folder by a name that a child process started meanwhile can be put into."""
         ...
-
-
-@contextmanager
-def open_door(root: Path) -> Iterator[Door]:
-    """The best door this system has (see `beneath`).
-
-    Raises:
-        WorkspaceError: The root is gone.
-    """
-    if sys.platform == "win32":
-        from bamboo_mcp.workspace.resolving_door import ResolvingDoor
-
-        yield ResolvingDoor(root)
-    else:
-        from bamboo_mcp.workspace.descriptor_door import DescriptorDoor
-
-        with telling("."):
-            descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            yield DescriptorDoor(root, descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def kind_of(mode: int) -> EntryKind:

@@ -15,8 +15,9 @@ from bamboo_mcp.domain.errors import InvalidInput, WorkspaceError
 from bamboo_mcp.ports import ToolContext
 from bamboo_mcp.tools.function import tool
 from bamboo_mcp.workspace.bounds import Bounds, cut_line, shown_name, shown_size
-from bamboo_mcp.workspace.door import Door, open_door
+from bamboo_mcp.workspace.door import Door
 from bamboo_mcp.workspace.edits import BOM, Replacement, keep_style, replace_text
+from bamboo_mcp.workspace.opening import open_door
 from bamboo_mcp.workspace.reads import ReadMarks
 from bamboo_mcp.workspace.roots import relative_path, root_of
 

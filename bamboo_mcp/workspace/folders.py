@@ -14,8 +14,9 @@ from bamboo_mcp.domain.errors import WorkspaceError
 from bamboo_mcp.ports import ToolContext
 from bamboo_mcp.tools.function import tool
 from bamboo_mcp.workspace.bounds import Bounds, fit_lines, shown_name, shown_size
-from bamboo_mcp.workspace.door import Door, Entry, open_door
+from bamboo_mcp.workspace.door import Door, Entry
 from bamboo_mcp.workspace.globs import Glob
+from bamboo_mcp.workspace.opening import open_door
 from bamboo_mcp.workspace.roots import relative_path, root_of
 from bamboo_mcp.workspace.walking import MAX_VISITED, SKIPPED, Walk
 

@@ -14,8 +14,9 @@ from bamboo_mcp.domain.errors import InvalidInput
 from bamboo_mcp.ports import ToolContext
 from bamboo_mcp.tools.function import tool
 from bamboo_mcp.workspace.bounds import Bounds, cut_line, fit_lines, shown_name
-from bamboo_mcp.workspace.door import Door, open_door
+from bamboo_mcp.workspace.door import Door
 from bamboo_mcp.workspace.hits import FileHits, Hits, Output, Search
+from bamboo_mcp.workspace.opening import open_door
 from bamboo_mcp.workspace.roots import refuse_special, relative_path, root_of
 from bamboo_mcp.workspace.searchers import search_with_python, search_with_ripgrep, searchable
 

@@ -16,7 +16,7 @@ from bamboo_mcp.tools.function import tool
 from bamboo_mcp.workspace.bounds import Bounds, shown_size
 from bamboo_mcp.workspace.capture import Capture, shorten
 from bamboo_mcp.workspace.commands import Finished, child_environment, run_shell
-from bamboo_mcp.workspace.door import open_door
+from bamboo_mcp.workspace.opening import open_door
 from bamboo_mcp.workspace.roots import relative_path, root_of
 
 MAX_TIMEOUT_S = 600

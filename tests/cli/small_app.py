@@ -23,7 +23,6 @@ from bamboo_mcp.tools.function import FunctionExecutor, tool, tools_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallApp:
-    settings: Settings
     models: Models
     subagents: SubagentPort
     log: EventLog
@@ -35,12 +34,10 @@ async def small_app(
     provider: ScriptedProvider,
     *,
     tools: ToolExecutor | None = None,
-    settings: Settings | None = None,
 ) -> AsyncIterator[SmallApp]:
     models = scripted_models(provider, unknown=("test:unknown",))
     async with open_harness(models, tools=tools) as harness:
         yield SmallApp(
-            settings=settings or Settings(),
             models=models,
             subagents=harness.subagents,
             log=harness.log,
@@ -59,7 +56,7 @@ def command(
 
     def open_app(settings: Settings) -> AbstractAsyncContextManager[SmallApp]:
         assert provider is not None, "the command opened the agent"
-        return small_app(provider, tools=tools, settings=settings)
+        return small_app(provider, tools=tools)
 
     return CliRunner().invoke(
         cli,

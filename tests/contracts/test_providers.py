@@ -15,6 +15,7 @@ from bamboo_mcp.providers.offline import OfflineProvider
 from bamboo_mcp.providers.retrying import Retrying
 from bamboo_mcp.testing.contracts.provider import Case, ProviderContract, simple_request
 from bamboo_mcp.testing.fake_llm import FakeCall, FakeError, FakeReply, fake_llm
+from bamboo_mcp.testing.fake_llm_anthropic import AnthropicDialect
 from bamboo_mcp.testing.scripted import Call, Fault, ScriptedProvider, Step, When
 
 _MODEL = "claude-opus-5-5"
@@ -28,7 +29,7 @@ def _asked(text: str, *, model: str) -> ModelRequest:
 class TestAnthropic(ProviderContract):
     @asynccontextmanager
     async def case(self) -> AsyncGenerator[Case]:
-        async with fake_llm() as server:
+        async with fake_llm(AnthropicDialect()) as server:
             config = ProviderConfig(
                 name="anthropic",
                 type="anthropic",
@@ -61,7 +62,7 @@ class TestAnthropicThatRefuses(ProviderContract):
 
     @asynccontextmanager
     async def case(self) -> AsyncGenerator[Case]:
-        async with fake_llm() as server:
+        async with fake_llm(AnthropicDialect()) as server:
             config = ProviderConfig(
                 name="work", type="anthropic", base_url=server.base_url, api_key=Secret("sk-test")
             )

@@ -113,7 +113,7 @@ class Agent:
 
     async def until(self, subagent_id: str, kind: str) -> dict[str, Any]:
         """Wait until the subagent's log has an event of `kind`."""
-        while True:
+        while True:  # polls: that is all a client can do
             answer = await self.call("get_subagent", subagent_id=subagent_id, include=["events"])
             for event in answer["events"]:
                 if event["kind"] == kind:
@@ -224,12 +224,12 @@ def run(
 
 async def no_process_with(marker: str) -> None:
     """Return once no process has `marker` in its command line."""
-    while await anyio.to_thread.run_sync(_find, marker):  # noqa: ASYNC110 (processes of others give no event)
+    while await anyio.to_thread.run_sync(_find, marker):  # noqa: ASYNC110 polls: processes of others give no event
         await anyio.sleep(POLL_S)
 
 
 async def a_process_with(marker: str) -> int:
-    while not (found := await anyio.to_thread.run_sync(_find, marker)):  # noqa: ASYNC110 (processes of others give no event)
+    while not (found := await anyio.to_thread.run_sync(_find, marker)):  # noqa: ASYNC110 polls: processes of others give no event
         await anyio.sleep(POLL_S)
     return found[0]
 

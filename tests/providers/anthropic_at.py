@@ -14,6 +14,7 @@ from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.domain.stream import Chunk, Stop
 from bamboo_mcp.providers.anthropic import AnthropicProvider, make
 from bamboo_mcp.testing.fake_llm import FakeLLM, fake_llm
+from bamboo_mcp.testing.fake_llm_anthropic import AnthropicDialect
 
 KEY = "sk-ant-very-secret-0123456789"
 MODEL = "claude-opus-5-5"
@@ -23,7 +24,7 @@ MODEL = "claude-opus-5-5"
 async def anthropic_and_fake(
     **options: Any,
 ) -> AsyncGenerator[tuple[AnthropicProvider, FakeLLM]]:
-    async with fake_llm() as server:
+    async with fake_llm(AnthropicDialect()) as server:
         config = ProviderConfig(
             name="anthropic",
             type="anthropic",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
+import anyio.lowlevel
 from msgspec import Meta
 
 from bamboo_mcp.domain.tools import Progress
@@ -81,7 +82,7 @@ class Tiny:
         self.note("opened")
         yield
         # A clean-up that waits: it only gets through when nothing cancels it.
-        await anyio.sleep(0.01)
+        await anyio.lowlevel.checkpoint()
         self.note("closed")
 
 
