@@ -10,14 +10,16 @@ plugin meet here without knowing each other.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bamboo_mcp.domain.events import EventRecord
 from bamboo_mcp.domain.models import ModelEntry
 from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.domain.tools import Group
+from bamboo_mcp.domain.value import Value
 from bamboo_mcp.ports import (
     EventLog,
     EventSink,
@@ -35,19 +37,17 @@ from bamboo_mcp.ports import (
 from bamboo_mcp.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderConfig:
+class ProviderConfig(Value, frozen=True, kw_only=True):
     """One configured instance of a provider type; `name` is what people write before the colon."""
 
     name: str
     type: str
     base_url: str = ""
-    api_key: Secret = field(default_factory=lambda: Secret(""))
-    options: Mapping[str, Any] = field(default_factory=dict)
+    api_key: Secret = msgspec.field(default_factory=lambda: Secret(""))
+    options: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderContribution:
+class ProviderContribution(Value, frozen=True, kw_only=True):
     """A provider type.
 
     `load` is a factory, or better its place (`package.module:function`), so that the module is
@@ -64,8 +64,7 @@ class ProviderContribution:
     models: tuple[ModelEntry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
+class Services(Value, frozen=True, kw_only=True):
     """The seams a contributed tool may use."""
 
     settings: Settings
@@ -84,8 +83,7 @@ class Services:
     """One board for all control tools, so that each notice is told once; None: no notices."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolsContribution:
+class ToolsContribution(Value, frozen=True, kw_only=True):
     """A family of tools.
 
     `load` is a factory taking `Services`, or its place (`package.module:function`).
@@ -96,14 +94,12 @@ class ToolsContribution:
     group: Group = "plugins"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventSinkContribution:
+class EventSinkContribution(Value, frozen=True, kw_only=True):
     name: str
     load: str | Callable[[Services], EventSink]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LauncherContribution:
+class LauncherContribution(Value, frozen=True, kw_only=True):
     """A way to run subagents, named as in `isolation`."""
 
     name: str

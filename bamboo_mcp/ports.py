@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +23,7 @@ from bamboo_mcp.domain.sessions import Session, SessionMeta
 from bamboo_mcp.domain.stream import Chunk
 from bamboo_mcp.domain.subagents import Subagent, SubagentSpec, WaitMode, WaitResult
 from bamboo_mcp.domain.tools import Progress, ToolCall, ToolResult, ToolSpec
+from bamboo_mcp.domain.value import Value
 
 # --- language models ---------------------------------------------------------------------------
 
@@ -75,8 +75,7 @@ class Models(Protocol):
 # --- tools -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolContext:
+class ToolContext(Value, frozen=True, kw_only=True):
     """What a call may know and do.
 
     `ask` waits for a person and raises nothing: no answer in time is a `deny`. `progress` neither

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from bamboo_mcp.app.storage import Storage, home_storage, memory_storage
 from bamboo_mcp.app.toolbox import Toolbox
 from bamboo_mcp.contributions import Services
 from bamboo_mcp.domain.runs import Outcome, RunRequest
+from bamboo_mcp.domain.value import Value
 from bamboo_mcp.plugin_host.host import PluginHost
 from bamboo_mcp.plugin_host.sources import ModuleSource, PluginSource
 from bamboo_mcp.ports import (
@@ -40,8 +40,7 @@ BUILTINS = (
 """In order of precedence; each is a plugin like anybody's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
+class App(Value, frozen=True, kw_only=True):
     """The agent, open: what servers and the command line use."""
 
     settings: Settings

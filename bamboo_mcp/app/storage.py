@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bamboo_mcp.domain.ids import OwnerId, new_owner_id
+from bamboo_mcp.domain.value import Value
 from bamboo_mcp.ports import SessionStore
 from bamboo_mcp.runs.board import ListenableLog, RunBoard
 from bamboo_mcp.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
+class Storage(Value, frozen=True, kw_only=True):
     """`background` is what must run in a group as long as the storage is used, if anything."""
 
     home: Path

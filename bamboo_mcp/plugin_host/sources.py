@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from bamboo_mcp.domain.errors import PluginError
+from bamboo_mcp.domain.value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundPlugin:
+class FoundPlugin(Value, frozen=True, kw_only=True):
     """A plugin that was found and not yet imported. `load` returns what carries its hooks."""
 
     name: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -11,6 +10,7 @@ import anyio
 from bamboo_mcp.domain.ids import LOCAL, Subject
 from bamboo_mcp.domain.questions import Answer, PermissionMode, Question
 from bamboo_mcp.domain.tools import Progress
+from bamboo_mcp.domain.value import Value
 from bamboo_mcp.ports import ToolContext
 
 
@@ -23,8 +23,7 @@ async def _nobody_to_ask(question: Question) -> Answer:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectCalls:
+class DirectCalls(Value, frozen=True, kw_only=True):
     """The settings of direct calls (mcp-surface, "Permissions, seen from outside").
 
     `workspace` is asked at each call: a client's roots may arrive after its first one.

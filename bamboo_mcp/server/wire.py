@@ -14,20 +14,19 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from queue import SimpleQueue
 
 import anyio
 
 from bamboo_mcp.domain.errors import InvalidInput
+from bamboo_mcp.domain.value import Value
 
 _CHUNK_BYTES = 262_144
 _CHUNKS_AHEAD = 8
 """How far the reading thread may run ahead of the loop."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wire:
+class Wire(Value, frozen=True, kw_only=True):
     """Private descriptors of the client's pipe; never closed, a thread may still wait in them."""
 
     stdin_fd: int

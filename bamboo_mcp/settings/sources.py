@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bamboo_mcp.domain.errors import SettingsError
+from bamboo_mcp.domain.value import Value
 from bamboo_mcp.settings.keys import UNKNOWN, annotation_of, flat, is_table, merged, value_of
 from bamboo_mcp.settings.paths import absolute
 
@@ -37,15 +37,14 @@ MAX_FILE_BYTES = 1_048_576
 _PATHS = (("home",), ("workspace", "root"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(Value, frozen=True, kw_only=True):
     """What one place says; `said` is where exactly, by dotted key, `spell` how one is written."""
 
     place: str
     values: Mapping[str, Any]
     said: Mapping[str, str]
     spell: Callable[[str], str]
-    short_names: Mapping[str, str] = field(default_factory=dict)
+    short_names: Mapping[str, str] = {}
     """Other names that could have been meant, as keys, and how they are written."""
 
     def where(self, key: str) -> str:

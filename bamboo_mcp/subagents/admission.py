@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -12,14 +11,14 @@ from bamboo_mcp.domain.ids import RunId, SubagentId
 from bamboo_mcp.domain.questions import PermissionMode, narrower
 from bamboo_mcp.domain.runs import RunRequest
 from bamboo_mcp.domain.subagents import SubagentSpec
+from bamboo_mcp.domain.value import Value
 from bamboo_mcp.ports import Launcher, Models
 from bamboo_mcp.subagents.views import session_of
 
 MAX_TASK_CHARS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubagentRules:
+class SubagentRules(Value, frozen=True, kw_only=True):
     """The bounds of this process, from settings."""
 
     default_isolation: str = "in_process"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 import anyio
+from msgspec.structs import replace
 
 from bamboo_mcp.domain.errors import BambooError
 from bamboo_mcp.domain.tools import ToolCall, ToolResult, ToolSpec, error_result, result_of_error

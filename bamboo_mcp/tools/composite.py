@@ -7,7 +7,6 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import anyio
 import msgspec
@@ -26,8 +25,7 @@ MAX_FAULTS = 20
 """Of one member; one that offers a thousand bad tools needs no thousand lines."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Value, frozen=True, kw_only=True):
     """A family of tools in a composite. Its tools are listed in `group`, whatever they say."""
 
     name: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import assert_never
 
 import anyio
+from msgspec.structs import replace
 
 from bamboo_mcp.domain.questions import Answer, Question
 from bamboo_mcp.domain.tools import ToolCall, ToolResult, ToolSpec, error_result

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
+from msgspec.structs import replace
 
 from bamboo_mcp.domain.ids import RunId, SessionId, SubagentId
 from bamboo_mcp.domain.questions import MODES, Answer, PermissionMode, Question
@@ -271,7 +271,7 @@ def test_a_direct_call_in_plan_mode_only_reads() -> None:
 def test_a_call_inside_a_run_is_never_direct(field: str) -> None:
     policy = DirectPolicy(ModePolicy(), mode="bypass", allow_commands=True)
     inside = RunId("run_1") if field == "run_id" else SubagentId("sub_1")
-    context = replace(quiet_context(), mode="plan", **{field: inside})  # type: ignore[arg-type]
+    context = replace(quiet_context(), mode="plan", **{field: inside})
     assert isinstance(policy.decide(tool("write"), call(), context), Answer)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import anyio
+from msgspec.structs import replace
 
 from bamboo_mcp.domain.questions import Answer, PermissionMode, Question
 from bamboo_mcp.domain.tools import (

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from bamboo_mcp.domain.errors import WorkspaceError
 from bamboo_mcp.domain.messages import ImageBlock, RawBlock, TextBlock

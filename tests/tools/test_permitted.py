@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import get_args
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from bamboo_mcp.domain.ids import QuestionId
 from bamboo_mcp.domain.questions import Answer, Answerer, Question

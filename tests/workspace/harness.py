@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
+from msgspec.structs import replace
 
 from bamboo_mcp.domain.ids import LOCAL, SessionId
 from bamboo_mcp.domain.questions import Answer, Question

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from bamboo_mcp.domain.tools import ToolResult
 from bamboo_mcp.workspace.capture import Capture, shorten
