@@ -35,4 +35,4 @@ def nothing_of_this_machine(
             monkeypatch.delenv(name)
     home = tmp_path_factory.getbasetemp() / f"home-{os.urandom(8).hex()}"
     monkeypatch.setenv("BAMBOO_HOME", str(home))
-    monkeypatch.setenv("BAMBOO_CONFIG", str(home / "config.toml"))
+    monkeypatch.setenv("BAMBOO_CONFIG", os.devnull)

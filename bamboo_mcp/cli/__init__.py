@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import click
 
+from bamboo_mcp.cli.collector import hold_off
 from bamboo_mcp.cli.lazy_group import Command, LazyGroup
 from bamboo_mcp.cli.options import settings_options
 from bamboo_mcp.cli.version import show_version
@@ -45,4 +46,5 @@ def cli() -> None:
 
 def main() -> None:
     """The console script."""
+    hold_off()
     cli(prog_name="bamboo-mcp")

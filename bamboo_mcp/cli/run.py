@@ -8,6 +8,7 @@ import anyio
 import click
 
 from bamboo_mcp.cli.asking import Asker, NobodyThere, Person
+from bamboo_mcp.cli.collector import settle
 from bamboo_mcp.cli.failures import CANCELLED, ERROR
 from bamboo_mcp.cli.logs import configure_logging
 from bamboo_mcp.cli.options import Invocation, invocation, settings_options
@@ -78,6 +79,7 @@ async def _run(
 ) -> int:
     with interrupts() as arriving:
         async with said.open_app(settings) as app:
+            settle()
             outcome = await watch_run(app, spec, view=view, asker=asker, interrupts=arriving)
     return CANCELLED if outcome is None else _EXIT_CODES[outcome.status]
 

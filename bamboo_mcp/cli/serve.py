@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bamboo_mcp.cli.collector import settle
 from bamboo_mcp.cli.logs import configure_logging
 from bamboo_mcp.cli.options import invocation, settings_options
 from bamboo_mcp.cli.version import installed_version
@@ -75,6 +76,7 @@ async def serve_app(settings: Settings, shutdown: Shutdown) -> None:
         from bamboo_mcp.server.stdio import serve_stdio
 
         async with open_app(settings) as app:
+            settle()
             await serve_stdio(
                 app.tools,
                 calls=DirectCalls(

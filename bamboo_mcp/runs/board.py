@@ -15,6 +15,7 @@ from bamboo_mcp.domain.ids import OwnerId, RunId, SessionId, SubagentId, new_run
 from bamboo_mcp.domain.questions import Question
 from bamboo_mcp.domain.runs import RunState, RunStatus
 from bamboo_mcp.ports import EventLog
+from bamboo_mcp.runs.listeners import Kinds, Listener
 from bamboo_mcp.runs.track import RunTrack
 
 logger = logging.getLogger(__name__)
@@ -28,9 +29,9 @@ StatusListener: TypeAlias = Callable[[RunId, RunStatus], None]
 
 
 class ListenableLog(EventLog, Protocol):
-    """An event log that tells of what this process appends."""
+    """An event log that tells of what this process appends, all of it or some kinds of events."""
 
-    def listen(self, listener: Callable[[EventRecord], None]) -> Callable[[], None]: ...
+    def listen(self, listener: Listener, kinds: Kinds | None = None) -> Callable[[], None]: ...
 
 
 class RunBoard:

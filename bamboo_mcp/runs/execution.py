@@ -57,8 +57,10 @@ class RunExecution:
         return self._end(request, outcome)
 
     async def _run(self, request: RunRequest, body: RunBody, inbox: Inbox) -> Outcome:
+        append, run_id = self._log.append, request.run_id
+
         def emit(event: RunEvent) -> None:
-            self._log.append(request.run_id, event)
+            append(run_id, event)
 
         emit(
             RunStarted(

@@ -22,7 +22,7 @@ from bamboo_mcp.domain.errors import UnknownId
 from bamboo_mcp.domain.events import EventRecord, RunEnded, RunEvent, RunStarted
 from bamboo_mcp.domain.ids import OwnerId, RunId
 from bamboo_mcp.domain.value import Value
-from bamboo_mcp.runs.listeners import Listener, Listeners
+from bamboo_mcp.runs.listeners import Kinds, Listener, Listeners
 from bamboo_mcp.runs.live import LiveRun
 from bamboo_mcp.runs.memory_log import closed, unknown
 
@@ -130,12 +130,13 @@ class FileEventLog:
         else:
             await self._journals.flush_file(self._path(run_id))
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Tell `listener` of every event this process appends; the returned function ends that.
+    def listen(self, listener: Listener, kinds: Kinds | None = None) -> Callable[[], None]:
+        """Tell `listener` of every event this process appends, or of those of `kinds`.
 
-        It is called inline: it must neither block nor raise. One that raises is dropped.
+        It is called inline: it must neither block nor raise. One that raises is dropped. The
+        returned function takes it away again.
         """
-        return self._listeners.add(listener)
+        return self._listeners.add(listener, kinds)
 
     def exists(self, run_id: RunId) -> bool:
         return self._held(run_id) is not None or self._path(run_id).exists()

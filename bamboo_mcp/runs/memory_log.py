@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from bamboo_mcp.domain.errors import RunClosed, UnknownId
 from bamboo_mcp.domain.events import EventRecord, RunEvent
 from bamboo_mcp.domain.ids import RunId
-from bamboo_mcp.runs.listeners import Listener, Listeners
+from bamboo_mcp.runs.listeners import Kinds, Listener, Listeners
 from bamboo_mcp.runs.live import LiveRun
 
 
@@ -59,9 +59,9 @@ class MemoryEventLog:
     async def flush(self, run_id: RunId) -> None:
         """Nothing to do: memory survives nothing."""
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Tell `listener` of every event; the returned function takes it away again."""
-        return self._listeners.add(listener)
+    def listen(self, listener: Listener, kinds: Kinds | None = None) -> Callable[[], None]:
+        """Tell `listener` of every event, or of those of `kinds`, until the returned is called."""
+        return self._listeners.add(listener, kinds)
 
     def exists(self, run_id: RunId) -> bool:
         return run_id in self._runs

@@ -88,6 +88,7 @@ class Child:
         "record",
         "request",
         "spec",
+        "subagent_id",
         "waiting_for_slot",
         "waiting_steers",
     )
@@ -95,6 +96,8 @@ class Child:
     def __init__(self, spec: SubagentSpec, request: RunRequest, created_at: float) -> None:
         self.spec = spec
         self.request = request
+        assert request.subagent_id is not None
+        self.subagent_id: SubagentId = request.subagent_id
         self.created_at = created_at
         self.record = Record()
         self.link: SubagentLink | None = None
@@ -106,11 +109,6 @@ class Child:
         self.changed_seq = 0
         """Sequence of the event that last asked a question or ended the run."""
         self._watchers: list[Callable[[Child], None]] = []
-
-    @property
-    def subagent_id(self) -> SubagentId:
-        assert self.request.subagent_id is not None
-        return self.request.subagent_id
 
     def steer(self, steer: Steer) -> None:
         """Hand a message on, or keep it until the run starts. Raises `RunClosed`."""

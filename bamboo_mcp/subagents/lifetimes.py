@@ -25,8 +25,10 @@ KEPT_ENDED = 1_000
 class Lifetimes:
     """Children by id, and the tasks that run them in `group`, which `app` owns and cancels.
 
-    `observe` must be called with every record of the event log.
+    `observe` must be called with every record of the event log whose event is one of `KINDS`.
     """
+
+    KINDS = frozenset((*OBSERVED, RunEnded))
 
     def __init__(
         self, *, group: TaskGroup, log: EventLog, execution: RunExecution, max_concurrent: int

@@ -291,7 +291,9 @@ class SubagentManager:
 
     async def _awaitable(self, subagent_id: SubagentId, caller: Subject) -> Child:
         child = self._lifetimes.find(subagent_id)
-        if child is not None and await self._directory.may_see(child.spec, caller):
+        if child is not None and (
+            child.spec.caller == caller or await self._directory.may_see(child.spec, caller)
+        ):
             return child
         meta = await self._directory.stored(subagent_id, caller)
         state = await self._directory.state_of(meta)

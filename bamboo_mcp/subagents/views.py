@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bamboo_mcp.domain.ids import RunId, SessionId, SubagentId
+from bamboo_mcp.domain.ids import SessionId, SubagentId
 from bamboo_mcp.domain.runs import Outcome, RunState
 from bamboo_mcp.domain.sessions import SessionMeta
 from bamboo_mcp.domain.subagents import Subagent, SubagentSpec
@@ -24,28 +24,29 @@ def session_of(subagent_id: SubagentId) -> SessionId:
 def view(
     spec: SubagentSpec,
     subagent_id: SubagentId,
-    run_id: RunId,
     created_at: float,
     state: RunState,
     record: Record,
 ) -> Subagent:
-    ended = state.outcome is not None or state.status == "lost"
+    outcome = state.outcome
+    if outcome is None and state.status == "lost":
+        outcome = LOST
     return Subagent(
         subagent_id=subagent_id,
-        session_id=session_of(subagent_id),
-        run_id=run_id,
+        session_id=state.session_id or session_of(subagent_id),
+        run_id=state.run_id,
         spec=spec,
         status=state.status,
         created_at=created_at,
         started_at=state.started_at,
         ended_at=state.ended_at,
         rounds=state.rounds,
-        usage=state.outcome.usage if state.outcome and state.outcome.usage.total else state.usage,
-        cost_usd=state.outcome.cost_usd if state.outcome else None,
+        usage=outcome.usage if outcome is not None and outcome.usage.total else state.usage,
+        cost_usd=None if outcome is None else outcome.cost_usd,
         last_activity=activity(state),
         last_seq=state.last_seq,
-        question=None if ended else record.question,
-        outcome=state.outcome or (LOST if ended else None),
+        question=record.question if outcome is None else None,
+        outcome=outcome,
         steers=tuple(record.steers.values()),
     )
 
@@ -54,28 +55,14 @@ def view_of_child(child: Child, state: RunState) -> Subagent:
     if state.outcome is not None and not child.ended:
         # Its end is written and not yet safe on the disk: nobody is told before it is.
         state = msgspec.structs.replace(state, status="running", outcome=None, ended_at=None)
-    return view(
-        child.spec,
-        child.subagent_id,
-        child.request.run_id,
-        child.created_at,
-        state,
-        child.record,
-    )
+    return view(child.spec, child.subagent_id, child.created_at, state, child.record)
 
 
 async def view_of_stored(meta: SessionMeta, state: RunState, log: EventLog) -> Subagent:
     """The view of a subagent whose run is not in this process: over, lost, or another server's."""
     record = await fold(log, state)
     spec = meta.spec or SubagentSpec(task=meta.title)
-    return view(
-        spec,
-        meta.subagent_id or SubagentId(""),
-        state.run_id,
-        meta.created_at,
-        state,
-        record,
-    )
+    return view(spec, meta.subagent_id or SubagentId(""), meta.created_at, state, record)
 
 
 async def fold(log: EventLog, state: RunState) -> Record:

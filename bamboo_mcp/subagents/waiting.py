@@ -44,7 +44,7 @@ class Wait:
     def _satisfied_at_once(self) -> bool:
         if not self._unfinished:
             return True
-        if any(child.record.question and self._fresh(child) for child in self._children):
+        if any(child.record.questions and self._fresh(child) for child in self._children):
             return True
         return self._mode == "any" and any(
             child.ended and self._fresh(child) for child in self._children
@@ -56,5 +56,5 @@ class Wait:
     def _on_change(self, child: Child) -> None:
         if child.ended:
             self._unfinished.discard(id(child))
-        if child.record.question or not self._unfinished or (child.ended and self._mode == "any"):
+        if child.record.questions or not self._unfinished or (child.ended and self._mode == "any"):
             self._woken.set()

@@ -144,7 +144,7 @@ async def open_harness(
         lifetimes = Lifetimes(
             group=group, log=log, execution=execution, max_concurrent=rules.max_concurrent
         )
-        remove = log.listen(lifetimes.observe)
+        remove = log.listen(lifetimes.observe, lifetimes.KINDS)
         manager = SubagentManager(
             admission=Admission(
                 rules,
