@@ -222,8 +222,7 @@ class Loop:
         self._append(message)
         self._size.anchor(stop.usage)
         self.limits.spend(stop.usage)
-        if message.text:
-            self.text = message.text
+        self.text = message.text or self.text
         self._emit(
             ModelAnswered(
                 round=self.rounds,

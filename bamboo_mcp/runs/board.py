@@ -99,15 +99,19 @@ class RunBoard:
         """Whether the process that calls itself `owner` still lives; ours does."""
         return owner == self._owner or self._alive(owner)
 
+    def track(self, run_id: RunId) -> RunTrack | None:
+        """A run of this process as it is now, to be looked at and not kept.
+
+        None for a run of another process, and for one that ended long ago: `state` finds those.
+        """
+        return self._own.get(run_id) or self._ended.get(run_id)
+
     async def state(self, run_id: RunId) -> RunState:
-        track = self._own.get(run_id) or self._ended.get(run_id)
-        if track is not None:
-            return track.state()
-        return (await self._fold(run_id)).state()
+        return (self.track(run_id) or await self._fold(run_id)).state()
 
     async def questions(self, run_id: RunId) -> Sequence[Question]:
         """What the run waits to be told, oldest first. Raises `UnknownId`."""
-        track = self._own.get(run_id) or self._ended.get(run_id) or await self._fold(run_id)
+        track = self.track(run_id) or await self._fold(run_id)
         return tuple(track.questions.values())
 
     async def wait_change(self, run_id: RunId, *, after_seq: int) -> RunState:

@@ -19,6 +19,11 @@ from bamboo_mcp.ports import EventLog, Inbox, RunBody, SessionStore
 
 logger = logging.getLogger(__name__)
 
+STOPPED = Outcome(
+    status="lost", error_code="server_stopped", error="the server stopped while it ran"
+)
+"""Of a run that was cancelled from outside: it can be resumed."""
+
 
 class RunExecution:
     def __init__(self, *, log: EventLog, sessions: SessionStore, owner: OwnerId) -> None:
@@ -27,13 +32,8 @@ class RunExecution:
         self._owner = owner
 
     async def execute(self, request: RunRequest, body: RunBody, inbox: Inbox) -> Outcome:
-        """Run `body` to its end. Raises nothing of its own; outside cancellation passes through.
-
-        A run that is cancelled from outside (the server stops) ends as `lost`: it can be resumed.
-        """
-        outcome = Outcome(
-            status="lost", error_code="server_stopped", error="the server stopped while it ran"
-        )
+        """Run `body` to its end. Raises nothing of its own; outside cancellation passes through."""
+        outcome = STOPPED
         try:
             outcome = await self._run(request, body, inbox)
         except BambooError as error:

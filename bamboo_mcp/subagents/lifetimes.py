@@ -13,7 +13,7 @@ from bamboo_mcp.domain.events import EventRecord, RunEnded, SubagentEnded, Subag
 from bamboo_mcp.domain.ids import RunId, SubagentId
 from bamboo_mcp.domain.runs import Outcome
 from bamboo_mcp.ports import EventLog, Launcher
-from bamboo_mcp.runs.execution import RunExecution
+from bamboo_mcp.runs.execution import STOPPED, RunExecution
 from bamboo_mcp.subagents.child import OBSERVED, Child
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Lifetimes:
                     title=child.spec.title,
                 ),
             )
-        self._group.start_soon(self._live, child, launcher)
+        self._group.start_soon(self._live, child, launcher, name=child.subagent_id)
 
     def observe(self, record: EventRecord) -> None:
         kind = type(record.event)
@@ -100,9 +100,7 @@ class Lifetimes:
                 child.changed()
 
     async def _live(self, child: Child, launcher: Launcher) -> None:
-        outcome = Outcome(
-            status="lost", error_code="server_stopped", error="the server stopped while it ran"
-        )
+        outcome = STOPPED
         try:
             outcome = await self._take_place(child, launcher)
         except BambooError as error:

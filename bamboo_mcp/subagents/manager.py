@@ -269,7 +269,8 @@ class SubagentManager:
         return [child.subagent_id for child in sorted(mine, key=lambda c: c.created_at)]
 
     async def _view(self, child: Child) -> Subagent:
-        return view_of_child(child, await self._board.state(child.request.run_id))
+        run_id = child.request.run_id
+        return view_of_child(child, self._board.track(run_id) or await self._board.state(run_id))
 
     async def _own(self, subagent_id: SubagentId, caller: Subject) -> Child | None:
         """The child if this process owns it, None if it has ended elsewhere or long ago.

@@ -9,6 +9,7 @@ from bamboo_mcp.domain.runs import Outcome, RunState
 from bamboo_mcp.domain.sessions import SessionMeta
 from bamboo_mcp.domain.subagents import Subagent, SubagentSpec
 from bamboo_mcp.ports import EventLog
+from bamboo_mcp.runs.track import RunTrack
 from bamboo_mcp.subagents.child import Child, Record
 
 LOST = Outcome(
@@ -25,7 +26,7 @@ def view(
     spec: SubagentSpec,
     subagent_id: SubagentId,
     created_at: float,
-    state: RunState,
+    state: RunState | RunTrack,
     record: Record,
 ) -> Subagent:
     outcome = state.outcome
@@ -51,10 +52,11 @@ def view(
     )
 
 
-def view_of_child(child: Child, state: RunState) -> Subagent:
+def view_of_child(child: Child, state: RunState | RunTrack) -> Subagent:
     if state.outcome is not None and not child.ended:
         # Its end is written and not yet safe on the disk: nobody is told before it is.
-        state = msgspec.structs.replace(state, status="running", outcome=None, ended_at=None)
+        whole = state.state() if isinstance(state, RunTrack) else state
+        state = msgspec.structs.replace(whole, status="running", outcome=None, ended_at=None)
     return view(child.spec, child.subagent_id, child.created_at, state, child.record)
 
 
@@ -79,7 +81,7 @@ async def fold(log: EventLog, state: RunState) -> Record:
     return record
 
 
-def activity(state: RunState) -> str:
+def activity(state: RunState | RunTrack) -> str:
     """One short line for people and models: what it does now, or did last."""
     match state.status:
         case "pending":
