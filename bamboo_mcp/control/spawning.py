@@ -30,7 +30,10 @@ class SpawnLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_rounds: Annotated[int, Meta(description="Model calls.", ge=1, le=10_000)] | None = None
     timeout_s: Annotated[float, Meta(description="Seconds of run time.", gt=0)] | None = None
     max_tokens: Annotated[int, Meta(description="Tokens in and out.", ge=1)] | None = None
-    max_cost_usd: Annotated[float, Meta(description="US dollars.", gt=0)] | None = None
+    max_cost_usd: (
+        Annotated[float, Meta(description="US dollars; carried along, not enforced yet.", gt=0)]
+        | None
+    ) = None
 
 
 class SpawnArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

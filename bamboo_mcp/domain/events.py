@@ -176,7 +176,7 @@ RunEvent: TypeAlias = (
 )
 
 
-class EventRecord(Value, frozen=True, kw_only=True):
+class EventRecord(Value, frozen=True, kw_only=True, gc=False):
     """An event in a run's log.
 
     `seq` counts from 1 without gaps and is the cursor; `at` is epoch seconds.

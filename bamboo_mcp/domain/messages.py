@@ -82,7 +82,7 @@ Block: TypeAlias = (
 )
 
 
-class Message(Value, frozen=True, kw_only=True):
+class Message(Value, frozen=True, kw_only=True, gc=False):
     """One turn. Tool results travel in a `user` message, all of a round together.
 
     `origin` is `provider:model` of an assistant message, `steer:<id>` of a steering message,

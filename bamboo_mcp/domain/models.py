@@ -57,7 +57,7 @@ class ModelEntry(Value, frozen=True, kw_only=True):
     price_output: float | None = None
 
 
-class ModelRequest(Value, frozen=True, kw_only=True):
+class ModelRequest(Value, frozen=True, kw_only=True, gc=False):
     """One model call.
 
     `messages` is the live append-only history: a provider must not change or keep it.

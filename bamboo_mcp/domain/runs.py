@@ -20,7 +20,7 @@ TerminalStatus: TypeAlias = Literal["completed", "cancelled", "error", "lost"]
 TERMINAL: frozenset[str] = frozenset(("completed", "cancelled", "error", "lost"))
 
 
-class Limits(Value, frozen=True, kw_only=True):
+class Limits(Value, frozen=True, kw_only=True, gc=False):
     """Every bound of a run; the defaults are those of the reference, section 5.7, where it has one.
 
     A 0 in `max_tokens` means none may be used, None means no bound.
@@ -43,7 +43,7 @@ class Limits(Value, frozen=True, kw_only=True):
     """A tool result longer than this is cut in the history: head and tail are kept."""
 
 
-class RunRequest(Value, frozen=True, kw_only=True):
+class RunRequest(Value, frozen=True, kw_only=True, gc=False):
     """What an agent is asked to do.
 
     `model` is resolved (`provider:model`) or empty for the default.
@@ -67,7 +67,7 @@ Delivery: TypeAlias = Literal["next_round", "when_idle", "interrupt"]
 SteerState: TypeAlias = Literal["queued", "delivered", "undelivered", "refused"]
 
 
-class Steer(Value, frozen=True, kw_only=True):
+class Steer(Value, frozen=True, kw_only=True, gc=False):
     """A message sent to a running agent."""
 
     steer_id: SteerId
@@ -76,7 +76,7 @@ class Steer(Value, frozen=True, kw_only=True):
     at: float = 0.0
 
 
-class SteerReceipt(Value, frozen=True, kw_only=True):
+class SteerReceipt(Value, frozen=True, kw_only=True, gc=False):
     """Where a steering message is now.
 
     It ends in delivered, undelivered or refused, never in two.
@@ -90,7 +90,7 @@ class SteerReceipt(Value, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Outcome(Value, frozen=True, kw_only=True):
+class Outcome(Value, frozen=True, kw_only=True, gc=False):
     """How a run's body ended. `text` is the answer, or the part of one that a cancelled run had."""
 
     status: TerminalStatus
@@ -104,7 +104,7 @@ class Outcome(Value, frozen=True, kw_only=True):
     undelivered: tuple[Steer, ...] = ()
 
 
-class RunState(Value, frozen=True, kw_only=True):
+class RunState(Value, frozen=True, kw_only=True, gc=False):
     """What is known of a run at this moment (reference 5.1). Times are seconds since the epoch."""
 
     run_id: RunId

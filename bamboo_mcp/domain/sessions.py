@@ -11,7 +11,7 @@ from bamboo_mcp.domain.subagents import SubagentSpec
 from bamboo_mcp.domain.value import Value
 
 
-class SessionMeta(Value, frozen=True, kw_only=True):
+class SessionMeta(Value, frozen=True, kw_only=True, gc=False):
     """All of a session but its messages. Times are seconds since the epoch.
 
     `version` counts changes of this record; by it people's edits (title, pinned) win over a run's

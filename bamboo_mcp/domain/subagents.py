@@ -14,7 +14,7 @@ from bamboo_mcp.domain.value import Value
 WaitMode: TypeAlias = Literal["all", "any"]
 
 
-class SubagentSpec(Value, frozen=True, kw_only=True):
+class SubagentSpec(Value, frozen=True, kw_only=True, gc=False):
     """What a subagent is to do and may do. Empty text means: take the setting."""
 
     task: str
@@ -36,7 +36,7 @@ class SubagentSpec(Value, frozen=True, kw_only=True):
     may_spawn: bool = False
 
 
-class Subagent(Value, frozen=True, kw_only=True):
+class Subagent(Value, frozen=True, kw_only=True, gc=False):
     """A subagent as it is now, put together from its session and its run."""
 
     subagent_id: SubagentId

@@ -35,7 +35,7 @@ class ToolAnnotations(Value, frozen=True, kw_only=True):
     open_world: bool | None = None
 
 
-class ToolSpec(Value, frozen=True, kw_only=True):
+class ToolSpec(Value, frozen=True, kw_only=True, gc=False):
     """A tool as it is offered: to a model, and to MCP clients.
 
     `name` is `[a-z0-9_]`, at most 64 characters. Schemas are JSON Schema 2020-12 whose root is an
@@ -57,7 +57,7 @@ class ToolSpec(Value, frozen=True, kw_only=True):
     """Longest time one call may take; None means the setting."""
 
 
-class ToolCall(Value, frozen=True, kw_only=True):
+class ToolCall(Value, frozen=True, kw_only=True, gc=False):
     """One call, arguments parsed but not yet validated."""
 
     id: str
@@ -65,7 +65,7 @@ class ToolCall(Value, frozen=True, kw_only=True):
     arguments: Mapping[str, Any] = {}
 
 
-class ToolResult(Value, frozen=True, kw_only=True):
+class ToolResult(Value, frozen=True, kw_only=True, gc=False):
     """What a tool answered. A failing tool is a result with `is_error`, not an exception."""
 
     content: tuple[Content, ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bamboo_mcp.domain.value import Value
 
 
-class Usage(Value, frozen=True, kw_only=True):
+class Usage(Value, frozen=True, kw_only=True, gc=False):
     """Tokens of one model call, or the sum of several. Providers note, section 3."""
 
     input: int = 0

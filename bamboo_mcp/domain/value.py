@@ -5,9 +5,9 @@ shape for the type checker and for `match`, twelve times cheaper to make, and it
 JSON itself. Unknown fields are ignored on reading, so a file written by a newer minor version still
 opens.
 
-The cyclic collector does not look at them (`gc=False`): a value made of values has no cycle, and a
-thousand conversations would be walked through again and again. So nothing that could refer back to
-a value (a callable, an executor) may be in one.
+Data of which there is much also says `gc=False`: the cyclic collector does not look at it, where it
+would walk through a thousand conversations again and again. That is for values made of values
+alone; one that holds a callable or a port could be part of a cycle, which then would never go.
 
 `frozen` and `kw_only` are repeated on every class: msgspec does not inherit the second, and the
 type checker reads both only there.
@@ -23,7 +23,7 @@ def _snake(name: str) -> str:
     return "".join("_" + c.lower() if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A plain value. Compare by content; derive a changed copy with `msgspec.structs.replace`."""
 
 

@@ -34,7 +34,7 @@ _ENDED_KEPT = 32
 _PAGE = 1000
 
 
-class StoredEvent(Value, frozen=True, kw_only=True):
+class StoredEvent(Value, frozen=True, kw_only=True, gc=False):
     """The JSON of a line; the run is the folder's name, the number is the line's own."""
 
     at: float

@@ -177,7 +177,7 @@ class LimitSettings(Section):
     max_cost_usd: Annotated[float, Field(ge=0, le=_MOST)] | None = Field(
         default=_LIMITS.max_cost_usd,
         examples=[2.5],
-        description="Dollars a run may cost; unset: no bound.",
+        description="Dollars a run may cost; carried along, not enforced yet.",
     )
     soft_share: float = Field(
         default=_LIMITS.soft_share,

@@ -114,7 +114,7 @@ class Admission:
             subagent_id=subagent_id,
             model=spec.model,
             effort=spec.effort,
-            system_prompt=spec.system_prompt,
+            system_prompt=_instructions(spec),
             limits=spec.limits,
             mode=spec.permission_mode or self._rules.default_mode,
             workspace=spec.workspace,
@@ -122,3 +122,8 @@ class Admission:
             deny_tools=denied,
             depth=spec.depth,
         )
+
+
+def _instructions(spec: SubagentSpec) -> str:
+    role = f"Your role: {spec.role}." if spec.role else ""
+    return "\n\n".join(part for part in (role, spec.system_prompt) if part)

@@ -224,3 +224,43 @@ async def test_health_says_what_is_wrong_and_what_is_missing(tmp_path: Path) -> 
         health["models"]["missing"]
     )
     assert [plugin["fault"] for plugin in health["plugins"]] == ["", "", ""]
+
+
+NESTED = """
+strict: false
+conversations:
+  - name: parent
+    when: {last_user: "delegate"}
+    steps:
+      - calls: [{name: spawn_subagent, args: {task: "be a child", model: "%s"}}]
+      - when: {tool_result: spawn_subagent}
+        calls: [{name: await_subagents, args: {timeout_s: 10}}]
+      - when: {tool_result: await_subagents, contains: "child speaking"}
+        text: "my child said its piece"
+  - name: child
+    when: {last_user: "be a child"}
+    steps:
+      - text: "child speaking"
+"""
+
+
+async def test_a_subagent_that_may_spawn_delegates_and_one_that_may_not_has_no_such_tool(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path)
+    model = place.script(NESTED % f"scripted:{tmp_path / 'model.yaml'}")
+    async with client(place) as agent:
+        parent = await agent.spawn(
+            "delegate this", model, allow_tools=["spawn_subagent", "await_subagents"]
+        )
+        one = await agent.awaited(parent)
+        assert one["result"]["text"] == "my child said its piece"
+        listed = (await agent.call("list_subagents"))["subagents"]
+        assert [one["parent_id"] for one in listed] == [parent, None]
+        barred = await agent.spawn("delegate this", model)
+        transcript = await agent.call(
+            "get_subagent",
+            subagent_id=(await agent.awaited(barred))["subagent_id"],
+            include=["transcript"],
+        )
+        assert "not among the tools" in str(transcript["transcript"])

@@ -357,6 +357,13 @@ async def test_a_subagent_has_no_spawn_tools_unless_it_may_spawn() -> None:
         assert ("wait_here" in offered) is may_spawn
 
 
+async def test_role_and_system_prompt_reach_the_model() -> None:
+    provider = ScriptedProvider("done")
+    async with open_harness(provider) as harness:
+        await harness.run("go", role="a reviewer", system_prompt="Be brief.")
+    assert "Your role: a reviewer.\n\nBe brief." in provider.requests[0].system
+
+
 @pytest.mark.parametrize(
     ("asked", "mode"), [(None, "default"), ("plan", "plan"), ("bypass", "accept_edits")]
 )
