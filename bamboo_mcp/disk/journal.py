@@ -261,7 +261,9 @@ class Journal:
         seq = self.last_seq + 1
         line = frame(seq, payload)
         try:
-            write_all(self._calls, fd, line)
+            written = self._calls.write(fd, line)
+            if written < len(line):
+                write_all(self._calls, fd, line[written:])
             if self._sync_each:
                 self._calls.sync(fd)
         except OSError as error:

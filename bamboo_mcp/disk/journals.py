@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -69,14 +68,15 @@ class Journals:
         self.durability: Durability = durability
         self.calls = calls
         self._open_limit = open_limit or _fair_share()
-        self._open: deque[Journal] = deque()
+        self._open: dict[Journal, None] = {}
+        """In the order in which they are looked at when one has to make room."""
         self._wanted: dict[Journal, int] = {}
         self._round: _Round | None = None
         self._thread: anyio.CapacityLimiter | None = None
 
     def create(
         self,
-        path: Path,
+        path: Path | str,
         kind: str,
         made: bytes,
         payloads: Iterable[bytes] = (),
@@ -91,7 +91,7 @@ class Journals:
             StorageFull, StorageError: There is none still.
         """
         name = str(path)
-        folders = self._make_parent(path)
+        folders = self._make_parent(name)
         lines = [header_line(kind, made)]
         lines.extend(frame(seq, payload) for seq, payload in enumerate(payloads, start=1))
         data = b"".join(lines)
@@ -126,7 +126,7 @@ class Journals:
 
     def open(
         self,
-        path: Path,
+        path: Path | str,
         kind: str,
         *,
         shared: bool = False,
@@ -175,16 +175,15 @@ class Journals:
         if journal.fd >= 0:
             os.close(journal.fd)
             journal.fd = -1
-            with contextlib.suppress(ValueError):
-                self._open.remove(journal)
+            self._open.pop(journal, None)
 
     def __enter__(self) -> Journals:
         return self
 
     def __exit__(self, *reason: object) -> None:
         """Close every file. A journal used after that opens its own again."""
-        while self._open:
-            self.close(self._open[0])
+        for journal in tuple(self._open):
+            self.close(journal)
 
     async def flush_file(self, path: Path) -> None:
         """As `flush`, for a file that nobody here holds open any more."""
@@ -277,18 +276,19 @@ class Journals:
             self.calls.sync_folder(folder)
         journal.new_folders = ()
 
-    def _make_parent(self, path: Path) -> tuple[str, ...]:
+    def _make_parent(self, name: str) -> tuple[str, ...]:
         """Make the folder of a new file; returns the folders whose names a sync must keep."""
-        folder = path.parent
+        # Not pathlib: a thousand subagents make two thousand folders, and it costs as much again.
+        folder = os.path.dirname(name)  # noqa: PTH120
         try:
-            self.calls.make_folder(str(folder))
+            self.calls.make_folder(folder)
         except FileExistsError:
-            return (str(folder),)
+            return (folder,)
         except FileNotFoundError:
-            make_folders(folder, self.calls)
+            make_folders(Path(folder), self.calls)
         except OSError as error:
-            raise storage_error(error, str(folder), "make the folder") from error
-        return (str(folder), str(folder.parent))
+            raise storage_error(error, folder, "make the folder") from error
+        return (folder, os.path.dirname(folder))  # noqa: PTH120
 
     def _open_fd(self, name: str) -> int:
         try:
@@ -300,12 +300,13 @@ class Journals:
 
     def _admit(self, journal: Journal) -> None:
         """Note an open file, and close one that was not used for a round (the clock algorithm)."""
-        self._open.append(journal)
+        self._open[journal] = None
         while len(self._open) > self._open_limit:
-            oldest = self._open.popleft()
+            oldest = next(iter(self._open))
+            del self._open[oldest]
             if oldest.used:
                 oldest.used = False
-                self._open.append(oldest)
-            elif oldest.fd >= 0:
+                self._open[oldest] = None
+            else:
                 os.close(oldest.fd)
                 oldest.fd = -1

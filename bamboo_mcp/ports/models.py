@@ -1,0 +1,53 @@
+"""Seams of language models: a service that answers, and which one serves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
+from bamboo_mcp.domain.stream import Chunk
+
+OnWait = Callable[[float, str, int], None]
+"""Told before a pause asked for by a provider: seconds, reason, number of the failed attempt."""
+
+
+class Provider(Protocol):
+    """A language model service.
+
+    `stream` yields chunks, the last always a `Stop`, and makes no retries of its own. Leaving the
+    context closes the connection at once, also in mid-stream.
+
+    Raises:
+        ProviderFailure: From `stream`, of the kind that fits; `started` is set once a chunk was
+            yielded.
+    """
+
+    @property
+    def name(self) -> str: ...
+    def caps(self, model: str) -> ModelCaps: ...
+    def stream(
+        self, request: ModelRequest, *, on_wait: OnWait | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]: ...
+    async def count(self, request: ModelRequest) -> int | None:
+        """Exact input tokens, or None when the service cannot tell."""
+        ...
+
+    async def models(self) -> Sequence[ModelEntry]:
+        """What this service offers; a missing key is said in the entry and raises nothing."""
+        ...
+
+
+class Models(Protocol):
+    """Which model serves.
+
+    `resolve` takes `provider:model`, a bare model name, a role, or "" for the default.
+
+    Raises:
+        UnknownModel: Naming the value and what is known.
+        AuthenticationFailed: The provider is known and what it needs is missing; says what.
+    """
+
+    async def resolve(self, name: str) -> tuple[Provider, str]: ...
+    async def menu(self) -> Sequence[ModelEntry]: ...
