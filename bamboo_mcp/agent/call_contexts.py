@@ -41,7 +41,7 @@ class CallContexts:
             session_id=request.session_id,
             subagent_id=request.subagent_id,
             depth=request.depth,
-            deadline=self._clock.deadline,
+            deadline=self._clock.call_deadline(),
         )
 
     async def ask(self, question: Question) -> Answer:

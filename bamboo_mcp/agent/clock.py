@@ -25,6 +25,14 @@ class RunClock:
         """Seconds worked; time spent waiting for answers is not in it once the answer is there."""
         return anyio.current_time() - self.started
 
+    def call_deadline(self) -> float:
+        """What a tool call that starts now is told: infinite while an answer is waited for.
+
+        A call cannot be told later that its end has moved. So it is told of none while the end is
+        unknown: the scopes given out here bound it all the same, and do move.
+        """
+        return math.inf if self._pauses else self.deadline
+
     def scope(self, timeout_s: float | None = None) -> anyio.CancelScope:
         """A scope to enter now, bounded by the run's deadline, and by `timeout_s` if given.
 

@@ -24,7 +24,7 @@ class SteeringInbox:
         if self._closed:
             raise RunClosed(
                 "the run has taken its last round; the message was not queued",
-                hint="resume the subagent, or spawn one with a new task",
+                hint="spawn another subagent with the message in its task",
             )
         self._queue.append(steer)
         if steer.delivery == "interrupt":

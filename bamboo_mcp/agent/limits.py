@@ -19,11 +19,13 @@ class RunLimits:
     run budget's business.
     """
 
+    __slots__ = ("_clock", "_limits", "_soft_share", "_warned", "usage")
+
     def __init__(self, limits: Limits, clock: RunClock) -> None:
         self._limits = limits
         self._clock = clock
         self._soft_share = min(limits.soft_share, 1.0)
-        self._warned: set[str] = set()
+        self._warned: frozenset[str] = frozenset()
         self.usage = NO_USAGE
 
     def spend(self, usage: Usage) -> None:
@@ -43,7 +45,7 @@ class RunLimits:
             if near is None and name not in self._warned:
                 near = LimitNear(limit=name, value=bound)
         if near is not None:
-            self._warned.add(near.limit)
+            self._warned |= {near.limit}
         return near
 
     def _measures(self, round_number: int) -> list[tuple[str, float, float]]:
@@ -63,6 +65,8 @@ class CallLimits:
     A tool that failed `max_failures_per_tool` times in a row is refused until another tool
     succeeds; then it has one more try (reference 5.7 and 10.3).
     """
+
+    __slots__ = ("_failures", "_last", "_limits", "_repeats")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

@@ -90,6 +90,8 @@ class Loop:
         self._refusals = CallLimits(request.limits)
         self._bad_json = 0
         self._done = False
+        self.unread: list[Steer] = []
+        """Merged, and no model call has begun to answer since."""
         self._size = RunningSize(
             conversation.messages,
             fixed=estimate_text(system) + TOKENS_PER_TOOL * len(specs),
@@ -115,7 +117,7 @@ class Loop:
                     await self._last_round(last)
                 raise LimitReached(
                     f"the run reached {last.limit} = {last.value:g}",
-                    hint="the answer is what there was by then; resume it with a higher limit",
+                    hint="the answer is what there was by then; spawn another subagent for the rest",
                 )
 
     async def _rounds_until_cut(self) -> LimitNear | None:
@@ -144,8 +146,9 @@ class Loop:
         """Take in what was sent; returns the bound that makes this round the last one, if any."""
         self.rounds += 1
         self._emit(RoundStarted(round=self.rounds))
-        self._merge(self._inbox.take())
         limit = self.limits.look(self.rounds)
+        if limit is None or limit.value or not limit.final:
+            self._merge(self._inbox.take())
         if limit is None or limit.final:
             return limit
         self._notify(limit, "Come to an end: finish what matters most, then answer.")
@@ -154,8 +157,10 @@ class Loop:
     def _close_if_done(self) -> bool:
         # No await between looking for messages and closing: a message is either merged here or
         # refused by the inbox from now on (architecture section 4).
+        if self._inbox.cancel_reason is not None:
+            raise Stopped  # no round will read what waits: it stays in the inbox
         if waiting := self._inbox.take(idle=True):
-            self._merge(waiting, in_round=self.rounds + 1)
+            self._merge(waiting)
             return False
         return self._inbox.close_if_empty()
 
@@ -167,6 +172,7 @@ class Loop:
         try:
             stop = await self._ask(self._specs)
         except BadToolJson as error:
+            self._note_read()
             self._bad_json += 1
             if self._bad_json > BAD_JSON_TRIES:
                 raise
@@ -201,7 +207,13 @@ class Loop:
         )
         draft = Draft()
         try:
-            stop = await ask_model(self._provider, request, draft, self._emit)
+            stop = await ask_model(
+                self._provider,
+                request,
+                draft,
+                self._emit,
+                self._note_read if self.unread else None,
+            )
         except BaseException:
             # Cut off or failed: what is whole stays in the history, answered, and the text so far
             # is the run's. Synchronous, so that it also happens while being cancelled.
@@ -300,10 +312,17 @@ class Loop:
             )
         )
 
-    def _merge(self, steers: Sequence[Steer], *, in_round: int | None = None) -> None:
+    def _merge(self, steers: Sequence[Steer]) -> None:
+        # All are unread before the first is written: a full disk loses none of them.
+        self.unread.extend(steers)
         for steer in steers:
             self._append(user_message(steer.text, origin=f"steer:{steer.steer_id}", at=time.time()))
-            self._emit(SteerDelivered(steer_id=steer.steer_id, round=in_round or self.rounds))
+
+    def _note_read(self) -> None:
+        """A model is answering: what was merged so far is delivered, with this round."""
+        while self.unread:
+            steer = self.unread.pop(0)
+            self._emit(SteerDelivered(steer_id=steer.steer_id, round=self.rounds))
 
     def _append(self, message: Message) -> None:
         self._conversation.append(message)

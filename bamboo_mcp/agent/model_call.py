@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bamboo_mcp.domain.events import ProviderWaiting, ReasoningDelta, TextDelta
 from bamboo_mcp.domain.messages import (
     Block,
@@ -51,8 +53,14 @@ class Draft:
         return Message(role="assistant", blocks=tuple(blocks), origin=origin, at=at)
 
 
-async def ask_model(provider: Provider, request: ModelRequest, draft: Draft, emit: Emit) -> Stop:
-    """Stream one answer.
+async def ask_model(
+    provider: Provider,
+    request: ModelRequest,
+    draft: Draft,
+    emit: Emit,
+    begun: Callable[[], None] | None = None,
+) -> Stop:
+    """Stream one answer. `begun` is called when its first part is here: the request was read.
 
     Raises:
         ProviderFailure: The provider's, or `Truncated` when it ended without a `Stop`.
@@ -63,6 +71,9 @@ async def ask_model(provider: Provider, request: ModelRequest, draft: Draft, emi
 
     async with provider.stream(request, on_wait=waiting) as chunks:
         async for chunk in chunks:
+            if begun is not None:
+                begun()
+                begun = None
             match chunk:
                 case TextChunk(text=text):
                     draft.write(text)

@@ -12,6 +12,7 @@ import msgspec
 from bamboo_mcp.agent.call_contexts import CallContexts
 from bamboo_mcp.agent.clock import RunClock
 from bamboo_mcp.agent.limits import CallLimits
+from bamboo_mcp.domain.errors import BambooError
 from bamboo_mcp.domain.events import ToolFinished, ToolProgressed, ToolStarted
 from bamboo_mcp.domain.ids import CallId
 from bamboo_mcp.domain.messages import Content, TextBlock, ToolCallBlock, ToolResultBlock
@@ -64,9 +65,12 @@ class RoundCalls:
 
     def close(self, reason: str) -> None:
         """Answer every call that has no answer yet, so that the history stays valid."""
-        for position in range(len(self._calls)):
-            if position not in self._answers:
-                self._finish(position, error_result("cancelled", reason))
+        unanswered = [n for n in range(len(self._calls)) if n not in self._answers]
+        # All answers first: telling of one may fail, and the history needs every one.
+        for position in unanswered:
+            self._answers[position] = error_result("cancelled", reason)
+        for position in unanswered:
+            self._tell(position)
 
     def blocks(self) -> tuple[ToolResultBlock, ...]:
         """One result for each call, in call order. Call `close` first if the round was cut off."""
@@ -95,19 +99,26 @@ class RoundCalls:
         if len(positions) == 1:
             await self._run_one(positions[0])
         elif positions:
-            async with anyio.create_task_group() as group:
-                for position in positions:
-                    group.start_soon(self._run_one, position)
+            try:
+                async with anyio.create_task_group() as group:
+                    for position in positions:
+                        group.start_soon(self._run_one, position)
+            except ExceptionGroup as failed:
+                # As it would be with one call: a full disk is known by its own name further up.
+                known, others = failed.split(BambooError)
+                if known is None or others is not None:
+                    raise
+                raise known.exceptions[0] from failed
 
     async def _run_one(self, position: int) -> None:
         call = self._calls[position]
         arguments = _parse(call.arguments_json)
-        self._started[position] = time.monotonic()
         self._emit(
             ToolStarted(
                 call_id=CallId(call.id), tool=call.name, arguments=_shown(call, arguments or {})
             )
         )
+        self._started[position] = time.monotonic()
         if refusal := self._refusals.refusal(position, call.name, call.arguments_json):
             self._finish(position, error_result("limit_reached", refusal))
             return
@@ -134,8 +145,11 @@ class RoundCalls:
             )
 
     def _finish(self, position: int, result: ToolResult) -> None:
-        call = self._calls[position]
         self._answers[position] = result
+        self._tell(position)
+
+    def _tell(self, position: int) -> None:
+        call, result = self._calls[position], self._answers[position]
         started = self._started.get(position)
         if started is None:
             return

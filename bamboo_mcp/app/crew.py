@@ -51,7 +51,11 @@ def make_subagents(
         spawn_tools=SPAWN_TOOLS,
     )
     lifetimes = Lifetimes(
-        group=group, log=storage.log, execution=execution, max_concurrent=rules.max_concurrent
+        group=group,
+        log=storage.log,
+        execution=execution,
+        max_concurrent=rules.max_concurrent,
+        release=storage.board.release,
     )
     storage.log.listen(lifetimes.observe)
     return SubagentManager(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def _assemble(
     from bamboo_mcp.control.notices import NoticeBoard
     from bamboo_mcp.permissions.questions import QuestionBroker
     from bamboo_mcp.runs.execution import RunExecution
+    from bamboo_mcp.runs.listeners import until_it_raises
 
     questions = QuestionBroker(allow_model_approvals=settings.permissions.allow_model_approvals)
     execution = RunExecution(log=storage.log, sessions=storage.sessions, owner=storage.owner)
@@ -157,8 +159,8 @@ def _assemble(
         runs=storage.board,
         health=health,
         execute=execute,
-        listen=storage.log.listen,
-        notices=NoticeBoard(storage.log.listen),
+        listen=partial(until_it_raises, storage.log.listen),
+        notices=NoticeBoard(storage.log.listen, unfinished=subagents.unfinished_of),
     )
     toolbox = Toolbox(settings, host, services)
     agent = Agent(
@@ -166,7 +168,7 @@ def _assemble(
     )
     launchers.update(host.make_launchers(services))
     for sink in host.make_event_sinks(services).values():
-        storage.log.listen(sink.emit)
+        services.listen(sink.emit)
     return App(
         settings=settings,
         home=storage.home,

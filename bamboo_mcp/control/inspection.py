@@ -22,8 +22,9 @@ from bamboo_mcp.control.inspected import (
 )
 from bamboo_mcp.control.paging import cursor_of, page_before, page_token, seen_in
 from bamboo_mcp.domain.errors import InvalidInput, UnknownId
+from bamboo_mcp.domain.events import RunEnded
 from bamboo_mcp.domain.ids import SubagentId
-from bamboo_mcp.domain.runs import RunStatus
+from bamboo_mcp.domain.runs import TERMINAL, RunStatus
 from bamboo_mcp.domain.subagents import Subagent
 from bamboo_mcp.ports import EventLog, Notices, SessionStore, SubagentPort, ToolContext
 from bamboo_mcp.tools.function import tool
@@ -166,6 +167,9 @@ class SubagentInspection:
             records = await self._log.read(subagent.run_id, after=after, limit=_EVENTS_READ)
         except UnknownId:
             return [], after  # it has not begun
+        if subagent.status not in TERMINAL and records and isinstance(records[-1].event, RunEnded):
+            # Written and not safe yet: nobody is told of an end that could still be lost.
+            records = records[:-1]
         shown: list[dict[str, Any]] = []
         room = max_chars
         for record in records:

@@ -7,7 +7,7 @@ same in `list_subagents`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from bamboo_mcp.control.paging import shortened
@@ -25,6 +25,9 @@ from bamboo_mcp.domain.subagents import Subagent
 
 Subscribe = Callable[[Callable[[EventRecord], None]], Callable[[], None]]
 """Registers a listener for every event of every run; what it returns takes the listener away."""
+
+Unfinished = Callable[[Subject], Collection[SubagentId]]
+"""A caller's subagents whose end is not on the disk yet."""
 
 MAX_LINES = 20
 MAX_CALLERS = 1_000
@@ -56,12 +59,16 @@ class _Watched:
 
 
 class _Lines:
-    """A caller's unread notices, the newest of each kind for each subagent."""
+    """A caller's unread notices, the newest of each kind for each subagent.
 
-    __slots__ = ("by_subject", "left_out")
+    Those of `ending` subagents are to be told once their end is safe.
+    """
+
+    __slots__ = ("by_subject", "ending", "left_out")
 
     def __init__(self) -> None:
         self.by_subject: OrderedDict[tuple[SubagentId, str], str] = OrderedDict()
+        self.ending: set[SubagentId] = set()
         self.left_out = 0
 
     def put(self, subject: tuple[SubagentId, str], line: str) -> None:
@@ -71,11 +78,27 @@ class _Lines:
             self.by_subject.popitem(last=False)
             self.left_out += 1
 
+    def keep_only(self, subagents: Collection[SubagentId]) -> None:
+        kept = ((key, line) for key, line in self.by_subject.items() if key[0] in subagents)
+        self.by_subject = OrderedDict(kept)
+        self.ending.intersection_update(subagents)
+        self.left_out = 0
+
 
 class NoticeBoard:
-    """Implements `ports.Notices` and `ports.EventSink`, all on the event loop; nothing waits."""
+    """Implements `ports.Notices` and `ports.EventSink`, all on the event loop; nothing waits.
 
-    def __init__(self, subscribe: Subscribe | None = None) -> None:
+    The log tells of an end before it is on the disk; it becomes a notice when `unfinished` no
+    longer names the subagent.
+    """
+
+    def __init__(
+        self,
+        subscribe: Subscribe | None = None,
+        *,
+        unfinished: Unfinished = lambda caller: (),
+    ) -> None:
+        self._unfinished = unfinished
         self._runs: OrderedDict[RunId, _Watched] = OrderedDict()
         self._early: OrderedDict[RunId, list[RunEvent]] = OrderedDict()
         self._lines: OrderedDict[Subject, _Lines] = OrderedDict()
@@ -127,9 +150,13 @@ class NoticeBoard:
         lines = self._lines.pop(caller, None)
         if lines is None:
             return []
-        told = list(lines.by_subject.values())
+        unsafe = lines.ending.intersection(self._unfinished(caller)) if lines.ending else ()
+        told = [line for (one, _), line in lines.by_subject.items() if one not in unsafe]
         if lines.left_out:
             told.insert(0, f"{lines.left_out} older notices left out: call list_subagents")
+        if unsafe:
+            lines.keep_only(unsafe)
+            self._lines[caller] = lines
         return told
 
     def _note(self, run_id: RunId, watched: _Watched, event: RunEvent) -> None:
@@ -149,9 +176,11 @@ class NoticeBoard:
             case SteerUndelivered(steer_id=steer_id):
                 line = f"{watched.name} ended before it read {steer_id}"
                 self._put(watched.caller, (watched.subagent_id, steer_id), line)
+                self._lines[watched.caller].ending.add(watched.subagent_id)
             case RunEnded(outcome=outcome):
                 line = f"{watched.name} {_WORDS[outcome.status]}"
                 self._put(watched.caller, state, line)
+                self._lines[watched.caller].ending.add(watched.subagent_id)
                 self._runs.pop(run_id, None)
             case _:
                 pass

@@ -26,18 +26,21 @@ waits for the disk, and so does everything else in the process."""
 
 _BINARY = getattr(os, "O_BINARY", 0)
 
+_MOST_OPEN = 4096
+"""Enough that a thousand subagents need not open their files again for each line."""
+
 _FLUSH_S = 10.0
 """How long a flush waits for the disk. A sync takes milliseconds, on a broken disk for ever."""
 
 
 def _fair_share() -> int:
-    """256 files, or a quarter of what the system lets us open: 64 under the macOS desktop."""
+    """A quarter of the files the system lets us open: 256 on most, 64 under the macOS desktop."""
     if sys.platform == "win32":
         return 256
     import resource
 
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 256 if soft < 0 else max(8, min(256, soft // 4))
+    return _MOST_OPEN if soft < 0 else max(8, min(_MOST_OPEN, soft // 4))
 
 
 class _Round:
@@ -54,7 +57,7 @@ class _Round:
 class Journals:
     """Makes, opens and syncs journals. One for all sessions and runs of a process.
 
-    At most `open_limit` of them have an open file (default 256, less where the system allows few);
+    At most `open_limit` of them have an open file (default: a quarter of what the system allows);
     the others reopen it at their next append.
     """
 

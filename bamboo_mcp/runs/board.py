@@ -7,8 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-import anyio
-
 from bamboo_mcp.domain.errors import RunBusy, UnknownId
 from bamboo_mcp.domain.events import EventRecord
 from bamboo_mcp.domain.ids import OwnerId, RunId, SessionId, SubagentId, new_run_id
@@ -23,7 +21,6 @@ logger = logging.getLogger(__name__)
 _ENDED_KEPT = 1000
 _FOREIGN_KEPT = 200
 _PAGE = 1000
-_POLL_S = 0.1
 
 StatusListener: TypeAlias = Callable[[RunId, RunStatus], None]
 
@@ -83,17 +80,12 @@ class RunBoard:
         track = self._own.pop(run_id, None)
         if track is not None:
             self._free(track)
-            track.ring()
 
     def forget(self, run_id: RunId) -> None:
         """Drop what is remembered of a run; its log still tells it."""
         self.release(run_id)
         self._ended.pop(run_id, None)
         self._foreign.pop(run_id, None)
-
-    def run_of(self, session_id: SessionId) -> RunId | None:
-        """The unfinished run of a session in this process."""
-        return self._busy.get(session_id)
 
     def alive(self, owner: OwnerId) -> bool:
         """Whether the process that calls itself `owner` still lives; ours does."""
@@ -113,26 +105,6 @@ class RunBoard:
         """What the run waits to be told, oldest first. Raises `UnknownId`."""
         track = self.track(run_id) or await self._fold(run_id)
         return tuple(track.questions.values())
-
-    async def wait_change(self, run_id: RunId, *, after_seq: int) -> RunState:
-        """Return once the status changed by an event behind `after_seq`, or the run is over.
-
-        Bounded by the caller. A run of this process wakes its waiters; one of another is polled.
-        """
-        while True:
-            track = self._own.get(run_id)
-            if track is None:
-                state = await self.state(run_id)
-                if state.ended_at is not None:
-                    return state
-                track = self._foreign.get(run_id)
-                if track is not None and track.changed_seq > after_seq:
-                    return state
-                await anyio.sleep(_POLL_S)
-            elif track.changed_seq > after_seq:
-                return track.state()
-            else:
-                await track.wait()
 
     def listen(self, listener: StatusListener) -> Callable[[], None]:
         """Tell `listener` of each change of status of this process's runs, inline and at once.
@@ -155,11 +127,10 @@ class RunBoard:
             return
         if track.ended_at is not None:
             self._end(track)
-        track.ring()
         for listener in self._listeners:
             try:
                 listener(track.run_id, track.status)
-            except Exception:
+            except (Exception, SystemExit):
                 logger.exception("status listener %r raised and is dropped", listener)
                 self._listeners = tuple(one for one in self._listeners if one is not listener)
 

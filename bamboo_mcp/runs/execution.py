@@ -11,18 +11,18 @@ import logging
 
 import msgspec
 
-from bamboo_mcp.domain.errors import BambooError
+from bamboo_mcp.domain.errors import BambooError, RunClosed
 from bamboo_mcp.domain.events import RunEnded, RunEvent, RunStarted, SteerUndelivered
 from bamboo_mcp.domain.ids import OwnerId
 from bamboo_mcp.domain.runs import Outcome, RunRequest
-from bamboo_mcp.ports import EventLog, Inbox, RunBody, SessionStore
+from bamboo_mcp.ports import Emit, EventLog, Inbox, RunBody, SessionStore
 
 logger = logging.getLogger(__name__)
 
 STOPPED = Outcome(
     status="lost", error_code="server_stopped", error="the server stopped while it ran"
 )
-"""Of a run that was cancelled from outside: it can be resumed."""
+"""Of a run that was cancelled from outside."""
 
 
 class RunExecution:
@@ -35,9 +35,16 @@ class RunExecution:
         """Run `body` to its end. Raises nothing of its own; outside cancellation passes through."""
         outcome = STOPPED
         try:
-            outcome = await self._run(request, body, inbox)
+            self._emit_start(request)
+            async with self._sessions.open(request.session_id) as conversation:
+                outcome = await body.run(request, conversation, inbox, self._emitter(request))
+                await conversation.flush()
         except BambooError as error:
-            outcome = Outcome(status="error", error_code=error.code, error=error.message)
+            # An answer that is there is worth more than the error: its text stays beside it.
+            made = Outcome(status="error") if outcome is STOPPED else outcome
+            outcome = msgspec.structs.replace(
+                made, status="error", error_code=error.code, error=error.message
+            )
         except Exception:
             logger.exception("run %s failed inside", request.run_id)
             outcome = Outcome(
@@ -46,8 +53,8 @@ class RunExecution:
                 error="the run failed inside; the server's log has the details",
             )
         finally:
-            if undelivered := tuple(inbox.close()):
-                outcome = msgspec.structs.replace(outcome, undelivered=undelivered)
+            if unread := tuple(inbox.close()):
+                outcome = msgspec.structs.replace(outcome, undelivered=outcome.undelivered + unread)
             self._end(request, outcome)
             await self._flush(request)
         return outcome
@@ -56,30 +63,24 @@ class RunExecution:
         """End a run that never came to execution: cancelled while it was waiting, or refused."""
         return self._end(request, outcome)
 
-    async def _run(self, request: RunRequest, body: RunBody, inbox: Inbox) -> Outcome:
-        append, run_id = self._log.append, request.run_id
-
-        def emit(event: RunEvent) -> None:
-            append(run_id, event)
-
-        emit(
+    def _emit_start(self, request: RunRequest) -> None:
+        self._log.append(
+            request.run_id,
             RunStarted(
                 session_id=request.session_id,
                 owner=self._owner,
                 subagent_id=request.subagent_id,
                 model=request.model,
-            )
+            ),
         )
-        async with self._sessions.open(request.session_id) as conversation:
-            outcome = await body.run(request, conversation, inbox, emit)
-            try:
-                await conversation.flush()
-            except BambooError as error:
-                # The answer is still worth more than the error: keep its text beside it.
-                outcome = msgspec.structs.replace(
-                    outcome, status="error", error_code=error.code, error=error.message
-                )
-        return outcome
+
+    def _emitter(self, request: RunRequest) -> Emit:
+        append, run_id = self._log.append, request.run_id
+
+        def emit(event: RunEvent) -> None:
+            append(run_id, event)
+
+        return emit
 
     def _end(self, request: RunRequest, outcome: Outcome) -> Outcome:
         """Write the end. A log that takes no more is reported, and the outcome still handed on."""
@@ -88,6 +89,8 @@ class RunExecution:
                 event = SteerUndelivered(steer_id=steer.steer_id, text=steer.text)
                 self._log.append(request.run_id, event)
             self._log.append(request.run_id, RunEnded(outcome=outcome))
+        except RunClosed:
+            pass  # it has its end already
         except BambooError:
             logger.exception("run %s could not record its end", request.run_id)
         return outcome

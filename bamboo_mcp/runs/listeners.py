@@ -18,7 +18,11 @@ Kinds: TypeAlias = Collection[type]
 
 
 class Listeners:
-    """A listener must neither block nor raise; one that raises is logged and dropped."""
+    """A listener must neither block nor raise.
+
+    One that raises is logged each time and kept: the core listens here, and may not go deaf for one
+    bad event. A plugin's listener is registered through `until_it_raises`.
+    """
 
     __slots__ = ("_all", "_routes", "_telling", "_waiting")
 
@@ -48,9 +52,9 @@ class Listeners:
                 for listener in self._routes.get(kind) or self._route(kind):
                     try:
                         listener(record)
-                    except Exception:
-                        logger.exception("event listener %r raised and is dropped", listener)
-                        self._drop(listener)
+                    except (Exception, SystemExit):
+                        # SystemExit too: a listener that gives up must not end the server.
+                        logger.exception("event listener %r raised", listener)
                 if not self._waiting:
                     return
                 record = self._waiting.popleft()
@@ -65,3 +69,19 @@ class Listeners:
     def _drop(self, listener: Listener) -> None:
         self._all = tuple(entry for entry in self._all if entry[0] is not listener)
         self._routes.clear()
+
+
+def until_it_raises(
+    listen: Callable[[Listener], Callable[[], None]], listener: Listener
+) -> Callable[[], None]:
+    """Register a plugin's listener with `listen`; it is taken away again when it first raises."""
+
+    def guarded(record: EventRecord) -> None:
+        try:
+            listener(record)
+        except (Exception, SystemExit):
+            logger.exception("event listener %r raised and is dropped", listener)
+            remove()
+
+    remove = listen(guarded)
+    return remove

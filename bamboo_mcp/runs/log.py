@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ from bamboo_mcp.disk.journals import Journals
 from bamboo_mcp.disk.layout import is_plain, runs_folder
 from bamboo_mcp.disk.lines import Record
 from bamboo_mcp.domain.errors import UnknownId
-from bamboo_mcp.domain.events import EventRecord, RunEnded, RunEvent, RunStarted
+from bamboo_mcp.domain.events import EventRecord, RunEnded, RunEvent, RunQueued, RunStarted
 from bamboo_mcp.domain.ids import OwnerId, RunId
 from bamboo_mcp.domain.value import Value
 from bamboo_mcp.runs.listeners import Kinds, Listener, Listeners
@@ -29,6 +30,8 @@ from bamboo_mcp.runs.memory_log import closed, unknown
 logger = logging.getLogger(__name__)
 
 KIND = "run"
+BEGINNINGS = (RunQueued, RunStarted)
+"""The events a run's log can begin with; they name the owner."""
 _KEPT = 1000
 _ENDED_KEPT = 32
 _PAGE = 1000
@@ -50,7 +53,7 @@ class _OpenRun(LiveRun):
     __slots__ = ("journal",)
 
     def __init__(self, journal: Journal) -> None:
-        super().__init__(last_seq=journal.last_seq, keep=_KEPT)
+        super().__init__(last_seq=journal.last_seq - 1, keep=_KEPT)  # whose record comes next
         self.journal = journal
 
 
@@ -71,6 +74,7 @@ class FileEventLog:
         poll_s: float = 0.1,
     ) -> None:
         self._folder = runs_folder(home)
+        self._prefix = f"{self._folder}{os.sep}"
         self._journals = journals
         self._alive = alive
         self._clock = clock
@@ -80,11 +84,14 @@ class FileEventLog:
         self._listeners = Listeners()
 
     def append(self, run_id: RunId, event: RunEvent) -> EventRecord:
+        at = self._clock()
+        line = encode(StoredEvent(at=at, event=event))
         run = self._open.get(run_id)
         if run is None:
-            run = self._begin(run_id)
-        at = self._clock()
-        seq = run.journal.append(encode(StoredEvent(at=at, event=event)))
+            run = self._begin(run_id, line)
+            seq = run.journal.last_seq
+        else:
+            seq = run.journal.append(line)
         record = EventRecord(run_id=run_id, seq=seq, at=at, event=event)
         run.push(record)
         if run.ended:
@@ -128,7 +135,7 @@ class FileEventLog:
         if run is not None:
             await self._journals.flush(run.journal)
         else:
-            await self._journals.flush_file(self._path(run_id))
+            await self._journals.flush_file(Path(self._path(run_id)))
 
     def listen(self, listener: Listener, kinds: Kinds | None = None) -> Callable[[], None]:
         """Tell `listener` of every event this process appends, or of those of `kinds`.
@@ -139,7 +146,7 @@ class FileEventLog:
         return self._listeners.add(listener, kinds)
 
     def exists(self, run_id: RunId) -> bool:
-        return self._held(run_id) is not None or self._path(run_id).exists()
+        return self._held(run_id) is not None or Path(self._path(run_id)).exists()
 
     async def runs(self) -> Sequence[RunId]:
         """Every run of the home folder, in no order."""
@@ -152,32 +159,36 @@ class FileEventLog:
             return []
         return [RunId(name) for name in names if is_plain(name)]
 
-    def _path(self, run_id: RunId) -> Path:
+    def _path(self, run_id: RunId) -> str:
         if not is_plain(run_id):
             raise unknown(run_id)
-        return self._folder / run_id / "events.jsonl"
+        return f"{self._prefix}{run_id}{os.sep}events.jsonl"
 
     def _held(self, run_id: RunId) -> _OpenRun | None:
         return self._open.get(run_id) or self._ended.get(run_id)
 
-    def _begin(self, run_id: RunId) -> _OpenRun:
-        """The log of a new run, or one that another process left unfinished."""
+    def _begin(self, run_id: RunId, first: bytes) -> _OpenRun:
+        """The log of a new run, or one that another process left unfinished, with one more line."""
         if run_id in self._ended:
             raise closed(run_id)
         path = self._path(run_id)
         try:
-            journal = self._journals.create(path, KIND, encode({"run_id": run_id}))
+            journal = self._journals.create(path, KIND, encode({"run_id": run_id}), (first,))
         except FileExistsError:
-            journal = self._reopen(run_id, path)
+            journal = self._reopen(run_id, path, first)
         run = self._open[run_id] = _OpenRun(journal)
         return run
 
-    def _reopen(self, run_id: RunId, path: Path) -> Journal:
+    def _reopen(self, run_id: RunId, path: str, line: bytes) -> Journal:
         journal = self._journals.open(path, KIND, shared=True)
-        last = self._records(run_id, read_journal(str(path), KIND, tail=1).records)
-        if last and isinstance(last[-1].event, RunEnded):
+        try:
+            last = self._records(run_id, read_journal(path, KIND, tail=1).records)
+            if last and isinstance(last[-1].event, RunEnded):
+                raise closed(run_id)
+            journal.append(line)
+        except BaseException:
             journal.close()
-            raise closed(run_id)
+            raise
         return journal
 
     def _end(self, run_id: RunId, run: _OpenRun) -> None:
@@ -192,7 +203,7 @@ class FileEventLog:
         return self._records(run_id, page.records)
 
     def _page(self, run_id: RunId, after: int, limit: int) -> Page:
-        path = str(self._path(run_id))
+        path = self._path(run_id)
         try:
             page = read_journal(path, KIND, after=after, limit=limit)
         except UnknownId as error:
@@ -215,9 +226,9 @@ class FileEventLog:
 
     async def _follow_file(self, run_id: RunId, after: int) -> AsyncIterator[EventRecord]:
         """Follow a run that another process writes, or that is over."""
-        path = self._path(run_id)
+        path = Path(self._path(run_id))
         first = await self._read_file(run_id, 0, 1)
-        owner = first[0].event.owner if first and isinstance(first[0].event, RunStarted) else None
+        owner = first[0].event.owner if first and isinstance(first[0].event, BEGINNINGS) else None
         seen_size, looked = -1, False
         while True:
             # Asked before reading: what a dying owner wrote last is then still read.
@@ -241,7 +252,7 @@ class FileEventLog:
     async def _is_over(self, run_id: RunId) -> bool:
         """Whether the last event is there already, for a follower that starts behind it."""
         page = await anyio.to_thread.run_sync(
-            lambda: read_journal(str(self._path(run_id)), KIND, tail=1)
+            lambda: read_journal(self._path(run_id), KIND, tail=1)
         )
         last = self._records(run_id, page.records)
         return bool(last) and isinstance(last[-1].event, RunEnded)

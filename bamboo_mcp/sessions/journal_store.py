@@ -7,25 +7,23 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import anyio
 import anyio.to_thread
-import msgspec
 
 from bamboo_mcp.disk.atomic import remove_leftovers
-from bamboo_mcp.disk.calls import file_size, storage_error
-from bamboo_mcp.disk.encoding import encode
-from bamboo_mcp.disk.journal import Journal, Page
+from bamboo_mcp.disk.calls import storage_error
+from bamboo_mcp.disk.journal import Page
 from bamboo_mcp.disk.journals import Journals
 from bamboo_mcp.disk.layout import is_plain, sessions_folder
-from bamboo_mcp.disk.lines import Damage, Record
+from bamboo_mcp.disk.lines import Damage
 from bamboo_mcp.disk.locks import try_lock
-from bamboo_mcp.domain.errors import InvalidInput, StorageError, UnknownId
+from bamboo_mcp.domain.errors import InvalidInput, StorageError
 from bamboo_mcp.domain.ids import SessionId
 from bamboo_mcp.domain.messages import Message
 from bamboo_mcp.domain.sessions import Session, SessionMeta
@@ -33,7 +31,6 @@ from bamboo_mcp.ports import SessionWriter
 from bamboo_mcp.sessions.index import SessionIndex
 from bamboo_mcp.sessions.listing import edited, exists_already, unknown
 from bamboo_mcp.sessions.records import (
-    KIND,
     MESSAGES,
     RECORD,
     read_messages,
@@ -41,63 +38,16 @@ from bamboo_mcp.sessions.records import (
     session_folder,
     write_meta,
 )
+from bamboo_mcp.sessions.writer import JournalWriter, Opening, decode_all, near
 
 logger = logging.getLogger(__name__)
 
-_SMALL = 64 * 1024
-"""A file up to this is read before a worker thread would have begun."""
 _PATIENCE_S = 10.0
 """How long an edit waits for the edits of other processes."""
 
-T = TypeVar("T")
-
-_decode = msgspec.json.Decoder(Message).decode
-
-
-class _JournalWriter:
-    """One open session. What other writers appended comes in before each append of its own."""
-
-    def __init__(self, journals: Journals, folder: Path) -> None:
-        self._journals = journals
-        self._folder = folder
-        self._messages: list[Message] = []
-        self._journal: Journal = journals.open(
-            folder / MESSAGES, KIND, shared=True, on_foreign=self._take
-        )
-        self._meta: SessionMeta | None = None
-
-    @property
-    def meta(self) -> SessionMeta:
-        """As it was when the session was opened."""
-        assert self._meta is not None
-        return self._meta
-
-    @property
-    def messages(self) -> Sequence[Message]:
-        return self._messages
-
-    def append(self, message: Message) -> None:
-        try:
-            self._journal.append(encode(message))
-        except UnknownId as error:
-            raise unknown(self._folder.name) from error
-        self._messages.append(message)
-
-    async def flush(self) -> None:
-        await self._journals.flush(self._journal)
-
-    async def fill(self) -> None:
-        page = await _near(self._folder, partial(read_messages, self._folder))
-        # Later ones come in as foreign, with the next append.
-        known = [record for record in page.records if record.seq <= self._journal.last_seq]
-        self._messages.extend(await _near(self._folder, partial(decode_all, self._folder, known)))
-        self._meta = read_meta(self._folder, page.header)
-
-    def close(self) -> None:
-        self._journal.close()
-
-    def _take(self, record: Record) -> None:
-        self._messages.extend(decode_all(self._folder, (record,)))
+_BORN_KEPT = 1000
+_BORN_BYTES = 16 * 1024
+"""New sessions up to this size are opened without being read back, so many of them."""
 
 
 class JournalSessionStore:
@@ -115,11 +65,14 @@ class JournalSessionStore:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sessions = sessions_folder(home)
+        self._prefix = f"{self._sessions}{os.sep}"
         self._journals = journals
         self._index = index
         self._clock = clock
         self._durable = journals.durability != "process"
         self._turns: dict[SessionId, tuple[anyio.Lock, list[None]]] = {}
+        self._born: OrderedDict[SessionId, JournalWriter] = OrderedDict()
+        """Made here and not yet opened: mostly the sessions of subagents that wait to begin."""
 
     async def create(self, meta: SessionMeta, messages: Sequence[Message] = ()) -> None:
         if not is_plain(meta.session_id):
@@ -127,34 +80,36 @@ class JournalSessionStore:
                 f"{meta.session_id!r} cannot be a session id",
                 hint="letters, digits, - and _, at most 80 of them",
             )
-        path = self._sessions / meta.session_id / MESSAGES
-        payloads = (encode(message) for message in messages)
+        path = f"{self._prefix}{meta.session_id}{os.sep}{MESSAGES}"
         try:
-            journal = self._journals.create(path, KIND, encode(meta), payloads, shared=True)
+            writer = JournalWriter.made(self._journals, path, meta, messages)
         except FileExistsError as error:
             raise exists_already(meta.session_id) from error
-        journal.close()
+        writer.close()
         self._index.put(meta)
-        await self._journals.flush(journal)
+        await writer.flush()
+        if writer.size <= _BORN_BYTES:
+            self._born[meta.session_id] = writer
+            if len(self._born) > _BORN_KEPT:
+                self._born.popitem(last=False)
 
     async def load(
         self, session_id: SessionId, *, offset: int = 0, limit: int | None = None
     ) -> Session:
+        # What was found in the file counts from now on, also for who opens the session.
+        self._born.pop(session_id, None)
         folder = session_folder(self._sessions, session_id)
-        return await _near(folder, partial(_load, folder, offset, limit))
+        return await near(folder, partial(_load, folder, offset, limit))
 
-    @asynccontextmanager
-    async def open(self, session_id: SessionId) -> AsyncIterator[SessionWriter]:
+    def open(self, session_id: SessionId) -> AbstractAsyncContextManager[SessionWriter]:
+        return Opening(partial(self._writer, session_id))
+
+    async def _writer(self, session_id: SessionId) -> JournalWriter:
+        born = self._born.pop(session_id, None)
+        if born is not None and born.is_current():
+            return born
         folder = session_folder(self._sessions, session_id)
-        try:
-            writer = _JournalWriter(self._journals, folder)
-        except UnknownId as error:
-            raise unknown(session_id) from error
-        try:
-            await writer.fill()
-            yield writer
-        finally:
-            writer.close()
+        return await JournalWriter.opened(self._journals, folder)
 
     async def edit(
         self, session_id: SessionId, change: Callable[[SessionMeta], SessionMeta]
@@ -243,17 +198,6 @@ class JournalSessionStore:
             raise
 
 
-def decode_all(folder: Path, records: Iterable[Record]) -> list[Message]:
-    """The messages in `records`; one this version does not understand is reported and left out."""
-    messages: list[Message] = []
-    for seq, payload in records:
-        try:
-            messages.append(_decode(payload))
-        except msgspec.DecodeError as error:
-            logger.warning("session %s: message %d stepped over: %s", folder.name, seq, error)
-    return messages
-
-
 def _load(folder: Path, offset: int, limit: int | None) -> Session:
     page: Page
     if offset < 0:
@@ -266,14 +210,7 @@ def _load(folder: Path, offset: int, limit: int | None) -> Session:
     records = [record for record in page.records if limit is None or record.seq <= start + limit]
     return Session(
         meta=read_meta(folder, page.header),
-        messages=decode_all(folder, records),
+        messages=decode_all(folder.name, records),
         offset=start,
         total=page.last_seq,
     )
-
-
-async def _near(folder: Path, read: Callable[[], T]) -> T:
-    """Read at once when there is little, else in a worker thread."""
-    if file_size(folder / MESSAGES) <= _SMALL:
-        return read()
-    return await anyio.to_thread.run_sync(read)

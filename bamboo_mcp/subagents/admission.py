@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from bamboo_mcp.domain.errors import InvalidInput, LimitReached
 from bamboo_mcp.domain.ids import RunId, SubagentId
 from bamboo_mcp.domain.questions import PermissionMode, narrower
-from bamboo_mcp.domain.runs import RunRequest
+from bamboo_mcp.domain.runs import Limits, RunRequest
 from bamboo_mcp.domain.subagents import SubagentSpec
 from bamboo_mcp.domain.value import Value
 from bamboo_mcp.ports import Launcher, Models
@@ -95,6 +96,7 @@ class Admission:
         if parent is not None:
             mode = narrower(mode, parent.permission_mode or self._rules.default_mode)
             base = parent.workspace
+            spec = _within(parent, spec)
         return msgspec.structs.replace(
             spec,
             model=f"{provider.name}:{model}",
@@ -127,3 +129,38 @@ class Admission:
 def _instructions(spec: SubagentSpec) -> str:
     role = f"Your role: {spec.role}." if spec.role else ""
     return "\n\n".join(part for part in (role, spec.system_prompt) if part)
+
+
+def _within(parent: SubagentSpec, spec: SubagentSpec) -> SubagentSpec:
+    """`spec` with no tool and no bound beyond its parent's."""
+    return msgspec.structs.replace(
+        spec,
+        deny_tools=tuple(dict.fromkeys(parent.deny_tools + spec.deny_tools)),
+        allow_tools=_common(parent.allow_tools, spec.allow_tools),
+        limits=_tighter(parent.limits, spec.limits),
+    )
+
+
+def _common(outer: tuple[str, ...] | None, inner: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The entries of `inner` that `outer` allows; None allows all. `*` stands for any letters."""
+    if outer is None or inner is None:
+        return inner if outer is None else outer
+    plain = [entry.lower().replace("-", "_") for entry in outer]
+    return tuple(
+        entry
+        for entry in inner
+        if any(fnmatch.fnmatchcase(entry.lower().replace("-", "_"), pattern) for pattern in plain)
+    )
+
+
+def _tighter(outer: Limits, inner: Limits) -> Limits:
+    """Each bound the smaller of the two; None is no bound."""
+    pairs = (
+        (name, getattr(outer, name), getattr(inner, name)) for name in Limits.__struct_fields__
+    )
+    return Limits(
+        **{
+            name: mine if theirs is None else theirs if mine is None else min(theirs, mine)
+            for name, theirs, mine in pairs
+        }
+    )

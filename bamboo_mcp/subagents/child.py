@@ -87,6 +87,7 @@ class Child:
         "outcome",
         "record",
         "request",
+        "run_ended",
         "spec",
         "subagent_id",
         "waiting_for_slot",
@@ -106,6 +107,8 @@ class Child:
         self.cancel_reason: str | None = None
         self.outcome: Outcome | None = None
         self.ended = False
+        self.run_ended = False
+        """Its log has a `RunEnded`; for others it is over a flush later, when `ended` is set."""
         self.changed_seq = 0
         """Sequence of the event that last asked a question or ended the run."""
         self._watchers: list[Callable[[Child], None]] = []

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from bamboo_mcp.domain.errors import BambooError
@@ -26,13 +27,24 @@ class Lifetimes:
     """Children by id, and the tasks that run them in `group`, which `app` owns and cancels.
 
     `observe` must be called with every record of the event log whose event is one of `KINDS`.
+    `release` frees the session of a run whose end could not be written. `on_end` is told of each
+    end once it is safe on the disk; it neither blocks nor raises.
     """
 
     KINDS = frozenset((*OBSERVED, RunEnded))
 
     def __init__(
-        self, *, group: TaskGroup, log: EventLog, execution: RunExecution, max_concurrent: int
+        self,
+        *,
+        group: TaskGroup,
+        log: EventLog,
+        execution: RunExecution,
+        max_concurrent: int,
+        release: Callable[[RunId], None],
+        on_end: Callable[[Child, Outcome], None] = lambda child, outcome: None,
     ) -> None:
+        self._release = release
+        self._on_end = on_end
         self._group = group
         self._log = log
         self._execution = execution
@@ -94,6 +106,7 @@ class Lifetimes:
         if kind is RunEnded:
             if child := self._by_run.get(record.run_id):
                 child.changed_seq = record.seq
+                child.run_ended = True
         elif kind in OBSERVED and (child := self._by_run.get(record.run_id)):
             if child.record.observe(record.event):
                 child.changed_seq = record.seq
@@ -104,16 +117,21 @@ class Lifetimes:
         try:
             outcome = await self._take_place(child, launcher)
         except BambooError as error:
-            outcome = self._execution.end_unstarted(
-                child.request, Outcome(status="error", error_code=error.code, error=error.message)
-            )
+            outcome = Outcome(status="error", error_code=error.code, error=error.message)
         except Exception:
             logger.exception("subagent %s could not be run", child.subagent_id)
-            outcome = self._execution.end_unstarted(
-                child.request,
-                Outcome(status="error", error_code="internal", error="the launcher failed inside"),
+            outcome = Outcome(
+                status="error", error_code="internal", error="the launcher failed inside"
             )
         finally:
+            if not child.run_ended:
+                # It never came to execution, or nobody wrote its end: also when we are cancelled.
+                outcome = msgspec.structs.replace(
+                    outcome, undelivered=outcome.undelivered + tuple(child.waiting_steers)
+                )
+                self._execution.end_unstarted(child.request, outcome)
+                if not child.run_ended:
+                    self._release(child.request.run_id)
             self._end(child, outcome)
 
     async def _take_place(self, child: Child, launcher: Launcher) -> Outcome:
@@ -122,7 +140,8 @@ class Lifetimes:
             places = anyio.Semaphore(self._max_concurrent, fast_acquire=True)
             self._places[child.spec.depth] = places
         if not await self._place(child, places):
-            return self._never_ran(child)
+            reason = child.cancel_reason or ""
+            return Outcome(status="cancelled", error_code="cancelled", error=reason)
         try:
             async with launcher.launch(child.spec, child.request) as link:
                 child.connect(link)
@@ -151,18 +170,10 @@ class Lifetimes:
             held = False
         return held
 
-    def _never_ran(self, child: Child) -> Outcome:
-        outcome = Outcome(
-            status="cancelled",
-            error_code="cancelled",
-            error=child.cancel_reason or "",
-            undelivered=tuple(child.waiting_steers),
-        )
-        return self._execution.end_unstarted(child.request, outcome)
-
     def _end(self, child: Child, outcome: Outcome) -> None:
         self._finish(child)
         child.end(outcome)
+        self._on_end(child, outcome)
         # What a finished agent started can serve nobody any more (architecture: no orphans).
         if child.subagent_id in self._offspring:
             for orphan in self.descendants(child.subagent_id):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 
-from bamboo_mcp.domain.errors import InvalidInput, NotOwner, RunClosed, UnknownId
-from bamboo_mcp.domain.events import RunEnded, RunQueued, SteerQueued, SteerRefused
+from bamboo_mcp.domain.errors import BambooError, InvalidInput, NotOwner, RunClosed, UnknownId
+from bamboo_mcp.domain.events import RunQueued, SteerQueued, SteerRefused
 from bamboo_mcp.domain.ids import (
     OwnerId,
     QuestionId,
+    SessionId,
     SteerId,
     SubagentId,
     Subject,
@@ -20,7 +22,7 @@ from bamboo_mcp.domain.ids import (
 )
 from bamboo_mcp.domain.messages import user_message
 from bamboo_mcp.domain.questions import Answer
-from bamboo_mcp.domain.runs import TERMINAL, Delivery, RunRequest, Steer, SteerReceipt
+from bamboo_mcp.domain.runs import TERMINAL, Delivery, Steer, SteerReceipt
 from bamboo_mcp.domain.sessions import SessionMeta
 from bamboo_mcp.domain.subagents import Subagent, SubagentSpec, WaitMode, WaitResult
 from bamboo_mcp.ports import EventLog, Questions, SessionStore
@@ -28,11 +30,15 @@ from bamboo_mcp.runs.board import RunBoard
 from bamboo_mcp.subagents.admission import Admission
 from bamboo_mcp.subagents.child import Child
 from bamboo_mcp.subagents.directory import Directory
+from bamboo_mcp.subagents.foreign import ForeignRuns
 from bamboo_mcp.subagents.lifetimes import Lifetimes
 from bamboo_mcp.subagents.views import session_of, view_of_child, view_of_stored
 from bamboo_mcp.subagents.waiting import Wait
 
+logger = logging.getLogger(__name__)
+
 MAX_STEER_CHARS = 100_000
+CLEAN_UP_S = 2.0
 CANCEL_S = 3.0
 """How long `cancel` waits for the cancelled to be gone before it reports them as they are."""
 CHANGE_INTERVAL_S = 1.0
@@ -62,15 +68,21 @@ class SubagentManager:
         self._questions = questions
         self._owner = owner
         self._clock = clock
+        self._last_now = 0.0
+        self._foreign = ForeignRuns(directory=directory, sessions=sessions, log=log)
 
     async def spawn(self, spec: SubagentSpec) -> Subagent:
         self._admission.check_task(spec, self._lifetimes.unfinished_count)
-        parent = self._lifetimes.find(spec.parent_id) if spec.parent_id else None
+        parent = await self._parent(spec)
         spec = await self._admission.complete(spec, parent.spec if parent else None)
+        # Completing may have taken a while: look again, then register with no await in between.
+        self._admission.check_task(spec, self._lifetimes.unfinished_count)
+        if parent is not None and parent.ended:
+            raise _has_ended(parent.subagent_id)
         subagent_id = new_subagent_id()
         session_id = session_of(subagent_id)
         run_id = self._board.reserve(session_id, subagent_id)
-        now = self._clock()
+        now = self._now()
         child = Child(spec, self._admission.request(spec, subagent_id, run_id), now)
         self._lifetimes.register(child)
         try:
@@ -98,9 +110,36 @@ class SubagentManager:
         except BaseException:
             self._lifetimes.withdraw(child)
             self._board.release(run_id)
+            await self._leave_no_session(session_id)
             raise
         self._lifetimes.start(child, self._admission.launcher(spec))
         return await self._view(child)
+
+    async def _parent(self, spec: SubagentSpec) -> Child | None:
+        """The living subagent that `spec` is to be a child of: it lends its rights and its life."""
+        if spec.parent_id is None:
+            return None
+        parent = self._lifetimes.find(spec.parent_id)
+        if parent is None and spec.caller != Subject(spec.parent_id):
+            parent = await self._own(spec.parent_id, spec.caller)
+        if parent is None or parent.ended:
+            raise _has_ended(spec.parent_id)
+        return parent
+
+    async def _leave_no_session(self, session_id: SessionId) -> None:
+        """A spawn failed: what it had stored would be listed as a subagent that never begins."""
+        with anyio.move_on_after(CLEAN_UP_S, shield=True):
+            try:
+                await self._sessions.delete(session_id)
+            except UnknownId:
+                pass
+            except BambooError:
+                logger.warning("session %s of a failed spawn could not be removed", session_id)
+
+    def _now(self) -> float:
+        """The time, never the same twice: listings are paged by it."""
+        self._last_now = max(self._clock(), self._last_now + 1e-6)
+        return self._last_now
 
     async def steer(
         self,
@@ -216,7 +255,7 @@ class SubagentManager:
         async with anyio.create_task_group() as group:
             for child in children:
                 if not child.ended and self._lifetimes.find(child.subagent_id) is not child:
-                    group.start_soon(self._follow_foreign, child)
+                    group.start_soon(self._foreign.follow, child)
             while not done and (left := deadline - anyio.current_time()) > 0:
                 step = min(left, CHANGE_INTERVAL_S) if on_change else left
                 done = await wait.until_satisfied(step)
@@ -270,6 +309,9 @@ class SubagentManager:
 
     async def _view(self, child: Child) -> Subagent:
         run_id = child.request.run_id
+        if self._lifetimes.find(child.subagent_id) is not child:
+            meta = (await self._sessions.load(child.request.session_id, limit=0)).meta
+            return await view_of_stored(meta, await self._directory.state_of(meta), self._log)
         return view_of_child(child, self._board.track(run_id) or await self._board.state(run_id))
 
     async def _own(self, subagent_id: SubagentId, caller: Subject) -> Child | None:
@@ -296,26 +338,14 @@ class SubagentManager:
             child.spec.caller == caller or await self._directory.may_see(child.spec, caller)
         ):
             return child
-        meta = await self._directory.stored(subagent_id, caller)
-        state = await self._directory.state_of(meta)
-        assert meta.spec is not None
-        request = RunRequest(
-            run_id=state.run_id, session_id=meta.session_id, subagent_id=subagent_id
-        )
-        stand_in = Child(meta.spec, request, meta.created_at)
-        stand_in.changed_seq = state.last_seq
-        stand_in.ended = state.status in TERMINAL
-        return stand_in
+        return await self._foreign.stand_in(await self._directory.stored(subagent_id, caller))
 
-    async def _follow_foreign(self, child: Child) -> None:
-        """Keep the stand-in of another process's subagent up to date while it is waited for."""
-        async for record in self._log.follow(child.request.run_id):
-            if child.record.observe(record.event):
-                child.changed_seq = record.seq
-                child.changed()
-            if isinstance(record.event, RunEnded):
-                child.changed_seq = record.seq
-                child.end(record.event.outcome)
+
+def _has_ended(subagent_id: SubagentId) -> InvalidInput:
+    return InvalidInput(
+        f"subagent {subagent_id!r} has ended and can have no children",
+        hint="leave parent_id out, or name a subagent that is at work",
+    )
 
 
 async def _ended(child: Child) -> None:

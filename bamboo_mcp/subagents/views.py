@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from bamboo_mcp.domain.ids import SessionId, SubagentId
-from bamboo_mcp.domain.runs import Outcome, RunState
+from bamboo_mcp.domain.runs import Outcome, RunState, RunStatus, Steer, SteerReceipt
 from bamboo_mcp.domain.sessions import SessionMeta
 from bamboo_mcp.domain.subagents import Subagent, SubagentSpec
 from bamboo_mcp.ports import EventLog
 from bamboo_mcp.runs.track import RunTrack
 from bamboo_mcp.subagents.child import Child, Record
+
+NEVER_READ = "the run ended first"
 
 LOST = Outcome(
     status="lost", error_code="lost", error="its server process is gone; what it did is in its log"
@@ -32,6 +34,9 @@ def view(
     outcome = state.outcome
     if outcome is None and state.status == "lost":
         outcome = LOST
+    steers = tuple(record.steers.values())
+    if outcome is not None:
+        steers, outcome = _settled(steers, outcome)
     return Subagent(
         subagent_id=subagent_id,
         session_id=state.session_id or session_of(subagent_id),
@@ -48,16 +53,41 @@ def view(
         last_seq=state.last_seq,
         question=record.question if outcome is None else None,
         outcome=outcome,
-        steers=tuple(record.steers.values()),
+        steers=steers,
     )
 
 
+def _settled(
+    steers: tuple[SteerReceipt, ...], outcome: Outcome
+) -> tuple[tuple[SteerReceipt, ...], Outcome]:
+    """What a dead process left `queued` was never read: it is handed back like the rest."""
+    left = [steer for steer in steers if steer.state == "queued"]
+    if not left:
+        return steers, outcome
+    returned = tuple(Steer(steer_id=steer.steer_id, text=steer.text) for steer in left)
+    settled = tuple(
+        msgspec.structs.replace(steer, state="undelivered", reason=NEVER_READ)
+        if steer.state == "queued"
+        else steer
+        for steer in steers
+    )
+    return settled, msgspec.structs.replace(outcome, undelivered=outcome.undelivered + returned)
+
+
 def view_of_child(child: Child, state: RunState | RunTrack) -> Subagent:
-    if state.outcome is not None and not child.ended:
+    if child.ended is (state.outcome is not None):
+        return view(child.spec, child.subagent_id, child.created_at, state, child.record)
+    whole = state.state() if isinstance(state, RunTrack) else state
+    status: RunStatus
+    ended_at: float | None
+    if child.outcome is not None:
+        # The log took no more (a full disk), so only we know how it ended.
+        status, ended_at = child.outcome.status, whole.last_event_at
+    else:
         # Its end is written and not yet safe on the disk: nobody is told before it is.
-        whole = state.state() if isinstance(state, RunTrack) else state
-        state = msgspec.structs.replace(whole, status="running", outcome=None, ended_at=None)
-    return view(child.spec, child.subagent_id, child.created_at, state, child.record)
+        status, ended_at = "running", None
+    whole = msgspec.structs.replace(whole, status=status, outcome=child.outcome, ended_at=ended_at)
+    return view(child.spec, child.subagent_id, child.created_at, whole, child.record)
 
 
 async def view_of_stored(meta: SessionMeta, state: RunState, log: EventLog) -> Subagent:

@@ -24,11 +24,13 @@ class Wait:
         self._mode = mode
         self._seen = seen or {}
         self._woken = anyio.Event()
-        self._unfinished = {id(child) for child in children if not child.ended}
+        self._unfinished: set[int] = set()
         self._children = children
 
     async def until_satisfied(self, timeout_s: float) -> bool:
-        """True when the condition holds, False when time was up first."""
+        """True when the condition holds, False when time was up first. May be called again."""
+        # Between two calls nobody watches: look anew, then watch, with no await in between.
+        self._unfinished = {id(child) for child in self._children if not child.ended}
         if self._satisfied_at_once():
             return True
         for child in self._children:

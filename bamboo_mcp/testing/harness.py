@@ -142,7 +142,11 @@ async def open_harness(
     )
     async with anyio.create_task_group() as group:
         lifetimes = Lifetimes(
-            group=group, log=log, execution=execution, max_concurrent=rules.max_concurrent
+            group=group,
+            log=log,
+            execution=execution,
+            max_concurrent=rules.max_concurrent,
+            release=board.release,
         )
         remove = log.listen(lifetimes.observe, lifetimes.KINDS)
         manager = SubagentManager(
@@ -166,7 +170,7 @@ async def open_harness(
             )
         finally:
             group.cancel_scope.cancel()
-            remove()
+    remove()
 
 
 def _models(given: Provider | Models) -> Models:

@@ -9,12 +9,14 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
 import anyio
 import msgspec
 
+from bamboo_mcp.cli.collector import settle
 from bamboo_mcp.domain.ids import LOCAL
 from bamboo_mcp.domain.subagents import SubagentSpec
 from tests.benchmarks.doubles import BenchModel, open_bench
@@ -48,22 +50,22 @@ def bare() -> float:
     return asyncio.run(parent())
 
 
-def bare_files() -> float:
+def bare_files(room: str) -> float:
     """Seconds that the disk takes for the least a crowd on disk needs: two folders and two files a
     child, a few small writes each; added to a bare crowd. Tells a slow disk from slow code.
     """
-    with tempfile.TemporaryDirectory() as home:
-        took = bare()
-        began = time.perf_counter()
-        for kind in ("sessions", "runs"):
-            for n in range(CHILDREN):
-                folder = f"{home}/{kind}-{n}"
-                os.mkdir(folder, 0o700)  # noqa: PTH102 (the floor pays for no pathlib)
-                fd = os.open(f"{folder}/journal", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-                for _ in range(WRITES):
-                    os.write(fd, b"x" * 200)
-                os.close(fd)
-        return took + time.perf_counter() - began
+    home = tempfile.mkdtemp(dir=room)
+    took = bare()
+    began = time.perf_counter()
+    for kind in ("sessions", "runs"):
+        for n in range(CHILDREN):
+            folder = f"{home}/{kind}-{n}"
+            os.mkdir(folder, 0o700)  # noqa: PTH102 (the floor pays for no pathlib)
+            fd = os.open(f"{folder}/journal", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            for _ in range(WRITES):
+                os.write(fd, b"x" * 200)
+            os.close(fd)
+    return took + time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +73,14 @@ class OurCrowd:
     """Seconds from the first spawn until all have been awaited. A new process a measurement."""
 
     keep: Keep
+    room: str
 
     def __call__(self) -> float:
         return self.measured()["seconds"]
 
     def measured(self) -> dict[str, float]:
-        command = (sys.executable, "-m", "tests.benchmarks.crowd", self.keep)
+        home = tempfile.mkdtemp(dir=self.room)
+        command = (sys.executable, "-m", "tests.benchmarks.crowd", self.keep, home)
         done = subprocess.run(command, capture_output=True, check=False, timeout=300)
         if done.returncode:
             raise RuntimeError(done.stderr.decode(errors="replace"))
@@ -90,6 +94,7 @@ async def spawn_and_wait(keep: Keep, home: Path) -> dict[str, float]:
         # One before the others: what is loaded and compiled once is not a thousandth of a child.
         first = await app.subagents.spawn(SubagentSpec(task="warm up"))
         await app.subagents.wait([first.subagent_id], caller=LOCAL)
+        settle()  # as every server and run of ours does when it is ready
         before = peak_kb()
         began = time.perf_counter()
         children = [
@@ -117,17 +122,25 @@ def peak_kb() -> float:
 
 
 def measure(rounds: int) -> list[Row]:
+    """What a crowd leaves on the disk stays until all is measured: for minutes after a file is
+    deleted ext4 steps over its inode one by one, and a new file costs fifty times as much.
+    """
+    with tempfile.TemporaryDirectory() as room:
+        return rows_of(room, rounds)
+
+
+def rows_of(room: str, rounds: int) -> list[Row]:
     figures = take_turns(
         {
             "bare": bare,
-            "files": bare_files,
-            "memory": OurCrowd(keep="memory"),
-            "process": OurCrowd(keep="process"),
-            "turn": OurCrowd(keep="turn"),
+            "files": partial(bare_files, room),
+            "memory": OurCrowd(keep="memory", room=room),
+            "process": OurCrowd(keep="process", room=room),
+            "turn": OurCrowd(keep="turn", room=room),
         },
         rounds,
     )
-    kb_each = OurCrowd(keep="memory").measured()["kb_each"]
+    kb_each = OurCrowd(keep="memory", room=room).measured()["kb_each"]
     claim = f"{CHILDREN} subagents against bare asyncio"
     targets: dict[Keep, float | None] = {"memory": 1.5, "process": 4.0, "turn": None}
     rows = [
@@ -156,11 +169,10 @@ def measure(rounds: int) -> list[Row]:
     ]
 
 
-def main(keep: Keep) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        figures = anyio.run(spawn_and_wait, keep, Path(folder))
+def main(keep: Keep, home: str) -> None:
+    figures = anyio.run(spawn_and_wait, keep, Path(home))
     sys.stdout.write(msgspec.json.encode(figures).decode())
 
 
 if __name__ == "__main__":
-    main(cast(Keep, sys.argv[1]))
+    main(cast(Keep, sys.argv[1]), sys.argv[2])

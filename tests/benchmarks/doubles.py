@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -58,23 +58,19 @@ class BenchModel:
     def caps(self, model: str) -> ModelCaps:
         return self._caps
 
-    @asynccontextmanager
-    async def stream(
+    def stream(
         self, request: ModelRequest, *, on_wait: OnWait | None = None
-    ) -> AsyncIterator[AsyncIterator[Chunk]]:
-        yield self._answer(request.conversation)
+    ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        return _Answer(self, request.conversation)
 
-    async def _answer(self, conversation: str) -> AsyncIterator[Chunk]:
-        if self.delay_s:
-            await anyio.sleep(self.delay_s)
+    def answer(self, conversation: str) -> Stop:
         self._asked[conversation] = asked = self._asked[conversation] + 1
         usage = Usage(input=10, output=5)
         if asked > self.rounds:
             message = Message(role="assistant", blocks=(TextBlock(text="done"),))
-            yield Stop(message=message, usage=usage)
-            return
+            return Stop(message=message, usage=usage)
         call = ToolCallBlock(id=f"c{asked}", name="trivial", arguments_json=f'{{"n":{asked}}}')
-        yield Stop(
+        return Stop(
             message=Message(role="assistant", blocks=(call,)), reason="tool_use", usage=usage
         )
 
@@ -83,6 +79,34 @@ class BenchModel:
 
     async def models(self) -> Sequence[ModelEntry]:
         return []
+
+
+class _Answer:
+    """A stream of one chunk. No generator: one left before its end makes asyncio start a task."""
+
+    __slots__ = ("_conversation", "_ended", "_model")
+
+    def __init__(self, model: BenchModel, conversation: str) -> None:
+        self._model = model
+        self._conversation = conversation
+        self._ended = False
+
+    async def __aenter__(self) -> AsyncIterator[Chunk]:
+        return self
+
+    async def __aexit__(self, *reason: object) -> None:
+        self._ended = True
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if self._ended:
+            raise StopAsyncIteration
+        self._ended = True
+        if self._model.delay_s:
+            await anyio.sleep(self._model.delay_s)
+        return self._model.answer(self._conversation)
 
 
 class BenchPlugin:

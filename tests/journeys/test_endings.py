@@ -144,3 +144,28 @@ async def test_two_servers_share_a_home_and_neither_meddles_with_the_others_runs
             assert (await second.awaited(mine))["status"] == "completed"
             await first.call("cancel_subagent", subagent_id=running["subagent_id"])
             assert (await second.awaited(running["subagent_id"]))["status"] == "cancelled"
+
+
+SLOW = """
+steps:
+  - text: "here at last"
+    delay_ms: 1500
+"""
+
+
+async def test_one_server_wakes_when_a_subagent_of_the_other_ends(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    async with raw(place) as first, client(place) as second:
+        running = await first.call("spawn_subagent", task="slow", model=place.script(SLOW))
+        one = await second.awaited(running["subagent_id"], timeout_s=20)
+        assert (one["status"], one["result"]["text"]) == ("completed", "here at last")
+
+
+async def test_one_server_is_told_when_the_other_dies_with_its_subagent(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    async with raw(place) as first, client(place) as second:
+        running = await first.call("spawn_subagent", task="slow", model=place.script(ENDLESS))
+        first.kill()
+        await first.gone()
+        one = await second.awaited(running["subagent_id"], timeout_s=20)
+        assert one["status"] == "lost"
