@@ -9,7 +9,7 @@ plugin meet here without knowing each other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,10 @@ class Services(Value, frozen=True, kw_only=True):
     health: Callable[[], Awaitable[Mapping[str, Any]]]
     execute: Execute
     listen: Callable[[Callable[[EventRecord], None]], Callable[[], None]]
-    """Be told of every event of this process as it happens; returns how to stop that."""
+    """Be told of every event of this process as it happens; returns how to stop that.
+
+    The listener must neither block nor raise; one that raises is not told any more.
+    """
     notices: Notices | None = None
     """One board for all control tools, so that each notice is told once; None: no notices."""
 
@@ -109,4 +112,3 @@ class LauncherContribution(Value, frozen=True, kw_only=True):
 Contribution = (
     ProviderContribution | ToolsContribution | EventSinkContribution | LauncherContribution
 )
-Contributions = Sequence[Contribution]

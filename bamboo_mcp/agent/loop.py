@@ -90,7 +90,7 @@ class Loop:
         self._refusals = CallLimits(request.limits)
         self._bad_json = 0
         self._done = False
-        self.unread: list[Steer] = []
+        self.unread: tuple[Steer, ...] = ()
         """Merged, and no model call has begun to answer since."""
         self._size = RunningSize(
             conversation.messages,
@@ -117,7 +117,7 @@ class Loop:
                     await self._last_round(last)
                 raise LimitReached(
                     f"the run reached {last.limit} = {last.value:g}",
-                    hint="the answer is what there was by then; spawn another subagent for the rest",
+                    hint="the answer is what there was by then; spawn another one for the rest",
                 )
 
     async def _rounds_until_cut(self) -> LimitNear | None:
@@ -314,15 +314,15 @@ class Loop:
 
     def _merge(self, steers: Sequence[Steer]) -> None:
         # All are unread before the first is written: a full disk loses none of them.
-        self.unread.extend(steers)
+        self.unread += tuple(steers)
         for steer in steers:
             self._append(user_message(steer.text, origin=f"steer:{steer.steer_id}", at=time.time()))
 
     def _note_read(self) -> None:
         """A model is answering: what was merged so far is delivered, with this round."""
         while self.unread:
-            steer = self.unread.pop(0)
-            self._emit(SteerDelivered(steer_id=steer.steer_id, round=self.rounds))
+            self._emit(SteerDelivered(steer_id=self.unread[0].steer_id, round=self.rounds))
+            self.unread = self.unread[1:]
 
     def _append(self, message: Message) -> None:
         self._conversation.append(message)

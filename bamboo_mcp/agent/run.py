@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bamboo_mcp.agent.call_contexts import CallContexts
 from bamboo_mcp.agent.clock import RunClock
 from bamboo_mcp.agent.loop import Loop, Stopped
 from bamboo_mcp.agent.prompt import system_prompt
-from bamboo_mcp.domain.errors import BambooError
-from bamboo_mcp.domain.runs import Outcome, RunRequest, TerminalStatus
+from bamboo_mcp.domain.errors import BambooError, LimitReached
+from bamboo_mcp.domain.runs import Outcome, RunRequest, Steer, TerminalStatus
 from bamboo_mcp.ports import (
     Compactor,
     Conversation,
@@ -48,12 +48,17 @@ class Agent:
         status: TerminalStatus = "completed"
         code = words = ""
         try:
-            loop = await self._prepare(request, conversation, inbox, emit, clock)
+            loop = await self._prepare_in_time(request, conversation, inbox, emit, clock)
             await loop.run_rounds()
         except Stopped:
             status, code, words = "cancelled", "cancelled", inbox.cancel_reason or ""
         except BambooError as error:
             status, code, words = "error", error.code, _words(error)
+        except BaseException:
+            # Cut off from outside, or a bug: no outcome of ours hands back what nobody read.
+            if loop is not None:
+                _put_back(loop.unread, inbox)
+            raise
         if loop is None:
             return Outcome(status=status, error_code=code, error=words)
         return Outcome(
@@ -64,6 +69,37 @@ class Agent:
             usage=loop.limits.usage,
             rounds=loop.rounds,
             model=loop.origin,
+            undelivered=loop.unread,
+        )
+
+    async def _prepare_in_time(
+        self,
+        request: RunRequest,
+        conversation: Conversation,
+        inbox: Inbox,
+        emit: Emit,
+        clock: RunClock,
+    ) -> Loop:
+        """Prepare within the run's time; a provider or plugin that hangs can be cancelled.
+
+        Raises:
+            Stopped: The inbox was asked to cancel.
+            LimitReached: The time was up; no round is left, as there is no model to ask.
+        """
+        with clock.scope() as scope:
+            # A message that interrupts finds no round to cut here: the first one reads it.
+            inbox.on_interrupt(lambda: scope.cancel() if inbox.cancel_reason is not None else None)
+            try:
+                return await self._prepare(request, conversation, inbox, emit, clock)
+            finally:
+                inbox.on_interrupt(None)
+                clock.release(scope)
+        if inbox.cancel_reason is not None:
+            raise Stopped
+        raise LimitReached(
+            f"the run reached timeout_s = {request.limits.timeout_s:g} before its model and tools "
+            "were ready",
+            hint="a provider or a plugin is slow or hangs; the server's log says more",
         )
 
     async def _prepare(
@@ -91,6 +127,11 @@ class Agent:
             compactor=self._compactor,
             clock=clock,
         )
+
+
+def _put_back(unread: Sequence[Steer], inbox: Inbox) -> None:
+    for steer in (*unread, *inbox.take(idle=True)):
+        inbox.put(steer)
 
 
 def _words(error: BambooError) -> str:

@@ -16,6 +16,7 @@ from bamboo_mcp.domain.errors import BambooError
 from bamboo_mcp.domain.events import ToolFinished, ToolProgressed, ToolStarted
 from bamboo_mcp.domain.ids import CallId
 from bamboo_mcp.domain.messages import Content, TextBlock, ToolCallBlock, ToolResultBlock
+from bamboo_mcp.domain.redaction import redacted_arguments, redacted_head
 from bamboo_mcp.domain.runs import Limits
 from bamboo_mcp.domain.tools import Progress, ToolCall, ToolResult, ToolSpec, error_result
 from bamboo_mcp.ports import Emit, ToolExecutor
@@ -203,9 +204,13 @@ def _parse(arguments_json: str) -> dict[str, object] | None:
 
 
 def _shown(call: ToolCallBlock, arguments: Mapping[str, object]) -> Mapping[str, object]:
+    """The arguments as an event keeps them: no secrets, and not more than one can read."""
+    shown = redacted_arguments(arguments)
     if len(call.arguments_json) <= EVENT_ARGUMENTS_CHARS:
-        return arguments
-    return {"cut": call.arguments_json[:EVENT_ARGUMENTS_CHARS]}
+        return shown
+    if not arguments:  # no JSON
+        return {"cut": redacted_head(call.arguments_json, EVENT_ARGUMENTS_CHARS)}
+    return {"cut": msgspec.json.encode(shown).decode()[:EVENT_ARGUMENTS_CHARS]}
 
 
 def _content(result: ToolResult) -> tuple[Content, ...]:

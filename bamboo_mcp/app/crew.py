@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from anyio.abc import TaskGroup
 
 from bamboo_mcp.app.storage import Storage
+from bamboo_mcp.domain.runs import Outcome
 from bamboo_mcp.ports import Launcher, Models, Questions
 from bamboo_mcp.runs.execution import RunExecution
 from bamboo_mcp.settings import Settings
 from bamboo_mcp.subagents.admission import Admission, SubagentRules
+from bamboo_mcp.subagents.child import Child
 from bamboo_mcp.subagents.directory import Directory
 from bamboo_mcp.subagents.lifetimes import Lifetimes
 from bamboo_mcp.subagents.manager import SubagentManager
@@ -38,8 +40,12 @@ def make_subagents(
     execution: RunExecution,
     launchers: Mapping[str, Launcher],
     group: TaskGroup,
+    on_end: Callable[[Child, Outcome], None],
 ) -> SubagentManager:
-    """`launchers` may still be empty; it is looked into at each spawn."""
+    """`launchers` may still be empty; it is looked into at each spawn.
+
+    `on_end` is told of each end once it is safe on the disk.
+    """
     chosen = settings.subagents
     rules = SubagentRules(
         default_isolation=chosen.isolation,
@@ -56,8 +62,9 @@ def make_subagents(
         execution=execution,
         max_concurrent=rules.max_concurrent,
         release=storage.board.release,
+        on_end=on_end,
     )
-    storage.log.listen(lifetimes.observe)
+    storage.log.listen(lifetimes.observe, lifetimes.KINDS)
     return SubagentManager(
         admission=Admission(
             rules,

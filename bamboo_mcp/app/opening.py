@@ -131,6 +131,7 @@ def _assemble(
     questions = QuestionBroker(allow_model_approvals=settings.permissions.allow_model_approvals)
     execution = RunExecution(log=storage.log, sessions=storage.sessions, owner=storage.owner)
     launchers: dict[str, Launcher] = {}
+    notices = NoticeBoard(storage.log.listen)
     subagents = make_subagents(
         settings,
         storage,
@@ -140,6 +141,7 @@ def _assemble(
         execution=execution,
         launchers=launchers,
         group=group,
+        on_end=lambda child, outcome: notices.ended(child.request.run_id, outcome),
     )
 
     async def execute(request: RunRequest, inbox: Inbox) -> Outcome:
@@ -160,7 +162,7 @@ def _assemble(
         health=health,
         execute=execute,
         listen=partial(until_it_raises, storage.log.listen),
-        notices=NoticeBoard(storage.log.listen, unfinished=subagents.unfinished_of),
+        notices=notices,
     )
     toolbox = Toolbox(settings, host, services)
     agent = Agent(

@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 
 from bamboo_mcp.contributions import Services
 from bamboo_mcp.domain.runs import RunRequest
+from bamboo_mcp.domain.tools import Group
 from bamboo_mcp.permissions.policy import DirectPolicy, ModePolicy
 from bamboo_mcp.plugin_host.host import PluginHost
 from bamboo_mcp.ports import Policy, ToolExecutor
@@ -20,6 +21,8 @@ from bamboo_mcp.tools.permitted import PermittedExecutor
 from bamboo_mcp.tools.validation import Validators
 
 KEPT_DENYLISTS = 256
+FOREIGN_GROUPS: tuple[Group, ...] = ("upstream", "plugins")
+"""Of tools that are not ours."""
 
 
 class Toolbox:
@@ -32,7 +35,8 @@ class Toolbox:
         permissions = settings.permissions
         self._validators = Validators()
         self.composite = CompositeExecutor(host.tool_members(services))
-        self._bounded = BoundedExecutor(
+        bounded = partial(
+            BoundedExecutor,
             self.composite,
             validators=self._validators,
             timeout_s=limits.tool_timeout_s,
@@ -41,14 +45,18 @@ class Toolbox:
         of_runs = ModePolicy(question_timeout_s=permissions.question_timeout_s)
         # A thousand subagents are denied the same few sets of names, and share what is left.
         self._for_runs = lru_cache(maxsize=KEPT_DENYLISTS)(
-            partial(DenylistExecutor, self._permitted(of_runs))
+            partial(DenylistExecutor, self._permitted(bounded(), of_runs))
         )
+        # Our own tools page by the same setting and say how to read on; these cannot.
+        most = settings.server.max_result_chars
+        foreign = ResultLimits(text=most, structured=most)
         self._for_clients = self._permitted(
+            bounded(group_limits=dict.fromkeys(FOREIGN_GROUPS, foreign)),
             DirectPolicy(
                 of_runs,
                 mode=permissions.direct_mode,
                 allow_commands=permissions.allow_commands,
-            )
+            ),
         )
 
     def for_run(self, request: RunRequest) -> ToolExecutor:
@@ -60,5 +68,5 @@ class Toolbox:
         """What an MCP client sees and calls directly."""
         return FilteredExecutor(self._for_clients, self._exposed)
 
-    def _permitted(self, policy: Policy) -> Catalogue:
-        return PermittedExecutor(self._bounded, policy, validators=self._validators)
+    def _permitted(self, bounded: Catalogue, policy: Policy) -> Catalogue:
+        return PermittedExecutor(bounded, policy, validators=self._validators)

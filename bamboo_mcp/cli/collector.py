@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 
-THRESHOLDS = (20_000, 20, 50)
+THRESHOLDS = (100_000, 20, 50)
 """Rarer than the interpreter's own: a thousand subagents are live objects, not garbage
 (performance note, sections 2 and 4)."""
 

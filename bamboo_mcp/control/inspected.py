@@ -23,6 +23,7 @@ from bamboo_mcp.control.answers import (
 from bamboo_mcp.control.paging import shortened
 from bamboo_mcp.domain.events import EventRecord, ReasoningDelta, TextDelta
 from bamboo_mcp.domain.messages import Message, ToolResultBlock, text_of
+from bamboo_mcp.domain.redaction import redacted_text, redacted_value
 from bamboo_mcp.domain.subagents import Subagent
 
 _TASK_CHARS = 1_000
@@ -188,7 +189,7 @@ def transcript_message(index: int, message: Message) -> TranscriptMessage:
             {
                 "call_id": call.id,
                 "tool": call.name,
-                "arguments": shortened(call.arguments_json, _FIELD_CHARS),
+                "arguments": _shown_json(call.arguments_json),
             }
             for call in message.tool_calls
         ],
@@ -203,6 +204,16 @@ def transcript_message(index: int, message: Message) -> TranscriptMessage:
             if isinstance(block, ToolResultBlock)
         ],
     )
+
+
+def _shown_json(arguments_json: str) -> str:
+    """Arguments as the model wrote them, without what looks secret: they may be no JSON at all."""
+    try:
+        arguments = msgspec.json.decode(arguments_json)
+        shown = msgspec.json.encode(redacted_value("", arguments)).decode()
+    except (msgspec.MsgspecError, RecursionError):
+        shown = redacted_text(arguments_json)
+    return shortened(shown, _FIELD_CHARS)
 
 
 def _details_text(one: Details) -> list[str]:

@@ -1,13 +1,13 @@
 """What changed behind a caller's back, told with its next answer, once.
 
-Fed by the event log; kept in memory only, a few lines a caller: whoever missed one finds the
-same in `list_subagents`.
+Fed by the event log and by those who end runs; kept in memory only, a few lines a caller: whoever
+missed one finds the same in `list_subagents`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TypeVar
 
 from bamboo_mcp.control.paging import shortened
@@ -17,17 +17,13 @@ from bamboo_mcp.domain.events import (
     QuestionAsked,
     RunEnded,
     RunEvent,
-    SteerUndelivered,
 )
 from bamboo_mcp.domain.ids import RunId, SubagentId, Subject
-from bamboo_mcp.domain.runs import TERMINAL
+from bamboo_mcp.domain.runs import TERMINAL, Outcome
 from bamboo_mcp.domain.subagents import Subagent
 
 Subscribe = Callable[[Callable[[EventRecord], None]], Callable[[], None]]
 """Registers a listener for every event of every run; what it returns takes the listener away."""
-
-Unfinished = Callable[[Subject], Collection[SubagentId]]
-"""A caller's subagents whose end is not on the disk yet."""
 
 MAX_LINES = 20
 MAX_CALLERS = 1_000
@@ -59,16 +55,12 @@ class _Watched:
 
 
 class _Lines:
-    """A caller's unread notices, the newest of each kind for each subagent.
+    """A caller's unread notices, the newest of each kind for each subagent."""
 
-    Those of `ending` subagents are to be told once their end is safe.
-    """
-
-    __slots__ = ("by_subject", "ending", "left_out")
+    __slots__ = ("by_subject", "left_out")
 
     def __init__(self) -> None:
         self.by_subject: OrderedDict[tuple[SubagentId, str], str] = OrderedDict()
-        self.ending: set[SubagentId] = set()
         self.left_out = 0
 
     def put(self, subject: tuple[SubagentId, str], line: str) -> None:
@@ -78,27 +70,15 @@ class _Lines:
             self.by_subject.popitem(last=False)
             self.left_out += 1
 
-    def keep_only(self, subagents: Collection[SubagentId]) -> None:
-        kept = ((key, line) for key, line in self.by_subject.items() if key[0] in subagents)
-        self.by_subject = OrderedDict(kept)
-        self.ending.intersection_update(subagents)
-        self.left_out = 0
-
 
 class NoticeBoard:
     """Implements `ports.Notices` and `ports.EventSink`, all on the event loop; nothing waits.
 
-    The log tells of an end before it is on the disk; it becomes a notice when `unfinished` no
-    longer names the subagent.
+    The log tells of an end before it is on the disk, so that ends are not taken from there: who
+    knows that one is safe calls `ended`.
     """
 
-    def __init__(
-        self,
-        subscribe: Subscribe | None = None,
-        *,
-        unfinished: Unfinished = lambda caller: (),
-    ) -> None:
-        self._unfinished = unfinished
+    def __init__(self, subscribe: Subscribe | None = None) -> None:
         self._runs: OrderedDict[RunId, _Watched] = OrderedDict()
         self._early: OrderedDict[RunId, list[RunEvent]] = OrderedDict()
         self._lines: OrderedDict[Subject, _Lines] = OrderedDict()
@@ -110,15 +90,20 @@ class NoticeBoard:
             self._unsubscribe = None
 
     def emit(self, record: EventRecord) -> None:
-        event = record.event
-        if not isinstance(event, QuestionAsked | QuestionAnswered | SteerUndelivered | RunEnded):
-            return
-        watched = self._runs.get(record.run_id)
+        if isinstance(record.event, QuestionAsked | QuestionAnswered):
+            self._hear(record.run_id, record.event)
+
+    def ended(self, run_id: RunId, outcome: Outcome) -> None:
+        """The run is over, and its end is as safe as it gets."""
+        self._hear(run_id, RunEnded(outcome=outcome))
+
+    def _hear(self, run_id: RunId, event: RunEvent) -> None:
+        watched = self._runs.get(run_id)
         if watched is not None:
-            self._note(record.run_id, watched, event)
+            self._note(run_id, watched, event)
             return
         # A quick child may be over before whoever spawned it has said whose it is.
-        early = self._early.setdefault(record.run_id, [])
+        early = self._early.setdefault(run_id, [])
         if len(early) < MAX_LINES or isinstance(event, RunEnded):
             early.append(event)
         _bound(self._early, MAX_EARLY_RUNS)
@@ -150,13 +135,9 @@ class NoticeBoard:
         lines = self._lines.pop(caller, None)
         if lines is None:
             return []
-        unsafe = lines.ending.intersection(self._unfinished(caller)) if lines.ending else ()
-        told = [line for (one, _), line in lines.by_subject.items() if one not in unsafe]
+        told = list(lines.by_subject.values())
         if lines.left_out:
             told.insert(0, f"{lines.left_out} older notices left out: call list_subagents")
-        if unsafe:
-            lines.keep_only(unsafe)
-            self._lines[caller] = lines
         return told
 
     def _note(self, run_id: RunId, watched: _Watched, event: RunEvent) -> None:
@@ -173,14 +154,12 @@ class NoticeBoard:
             case QuestionAnswered():
                 if watched.caller in self._lines:
                     self._lines[watched.caller].by_subject.pop(state, None)
-            case SteerUndelivered(steer_id=steer_id):
-                line = f"{watched.name} ended before it read {steer_id}"
-                self._put(watched.caller, (watched.subagent_id, steer_id), line)
-                self._lines[watched.caller].ending.add(watched.subagent_id)
             case RunEnded(outcome=outcome):
+                for steer in outcome.undelivered:
+                    line = f"{watched.name} ended before it read {steer.steer_id}"
+                    self._put(watched.caller, (watched.subagent_id, steer.steer_id), line)
                 line = f"{watched.name} {_WORDS[outcome.status]}"
                 self._put(watched.caller, state, line)
-                self._lines[watched.caller].ending.add(watched.subagent_id)
                 self._runs.pop(run_id, None)
             case _:
                 pass

@@ -17,11 +17,9 @@ from bamboo_mcp.domain.ids import SubagentId, Subject
 from bamboo_mcp.domain.models import Effort
 from bamboo_mcp.domain.questions import PermissionMode
 from bamboo_mcp.domain.runs import Limits
-from bamboo_mcp.domain.subagents import Subagent, SubagentSpec
+from bamboo_mcp.domain.subagents import MAX_TASK_CHARS, Subagent, SubagentSpec
 from bamboo_mcp.ports import Notices, SubagentPort, ToolContext
 from bamboo_mcp.tools.function import tool
-
-MAX_TASK_CHARS = 1_000_000
 
 
 class SpawnLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

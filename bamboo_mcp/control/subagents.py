@@ -24,14 +24,12 @@ from bamboo_mcp.domain.errors import InvalidInput, RunClosed
 from bamboo_mcp.domain.ids import QuestionId, SubagentId
 from bamboo_mcp.domain.questions import Answer, Decision, Question
 from bamboo_mcp.domain.runs import Delivery
-from bamboo_mcp.domain.subagents import WaitMode
-from bamboo_mcp.ports import Notices, SubagentPort, ToolContext, ToolExecutor
+from bamboo_mcp.domain.subagents import MAX_STEER_CHARS, WaitMode
+from bamboo_mcp.ports import Notices, Questions, SubagentPort, ToolContext, ToolExecutor
 from bamboo_mcp.tools.function import FunctionExecutor, tool, tools_of
 
 if TYPE_CHECKING:
     from bamboo_mcp.contributions import Services
-
-MAX_MESSAGE_CHARS = 100_000
 
 Id = Annotated[str, Meta(description="As spawn_subagent gave it: sub_…", min_length=1)]
 
@@ -39,10 +37,17 @@ Id = Annotated[str, Meta(description="As spawn_subagent gave it: sub_…", min_l
 class SubagentTools:
     """The four tools for those who have started one."""
 
-    def __init__(self, subagents: SubagentPort, notices: Notices, waiting: Waiting) -> None:
+    def __init__(
+        self, subagents: SubagentPort, questions: Questions, notices: Notices, waiting: Waiting
+    ) -> None:
         self._subagents = subagents
+        self._questions = questions
         self._notices = notices
         self._waiting = waiting
+
+    def _asked(self, question_id: str) -> Question | None:
+        open_ones = self._questions.open_questions()
+        return next((one for one in open_ones if one.question_id == question_id), None)
 
     @tool(title="Wait for subagents", effect="read", group="control")
     async def await_subagents(
@@ -56,7 +61,8 @@ class SubagentTools:
         | None = None,
         mode: Annotated[WaitMode, Meta(description="Until all, or any one, of them.")] = "all",
         timeout_s: Annotated[
-            float, Meta(description="Longest wait; more than 45 is cut.", ge=0, le=86_400)
+            float,
+            Meta(description="Longest wait; more than the server allows is cut.", ge=0, le=86_400),
         ] = 25,
         cursor: Annotated[
             str, Meta(description="From your last answer: any then means something new.")
@@ -118,7 +124,7 @@ class SubagentTools:
         Example: {"subagent_id": "sub_k3…", "message": "Also write the list to sizes.md."}
         """
         caller = caller_of(context)
-        check_text("message", message, MAX_MESSAGE_CHARS)
+        check_text("message", message, MAX_STEER_CHARS)
         try:
             receipt = await self._subagents.steer(
                 SubagentId(subagent_id), message, caller=caller, delivery=delivery
@@ -166,10 +172,11 @@ class SubagentTools:
                 "give answer or decision" + (", not both" if answer else ": one is missing"),
                 hint="answer is for a question about the task, decision for one about permission.",
             )
-        check_length("answer", answer, MAX_MESSAGE_CHARS)
-        asked = (await self._subagents.get(SubagentId(subagent_id), caller=caller)).question
+        check_length("answer", answer, MAX_STEER_CHARS)
+        await self._subagents.get(SubagentId(subagent_id), caller=caller)  # refuses a stranger
         given = Answer(decision=decision or "deny", text=answer, by="model")
-        if asked is not None and asked.question_id == question_id:
+        asked = self._asked(question_id)
+        if asked is not None:
             given = _fitting(asked, given)
         taken = await self._subagents.answer(
             SubagentId(subagent_id), QuestionId(question_id), given, caller=caller
@@ -236,7 +243,7 @@ def tools(services: Services) -> ToolExecutor:
     spawning = SubagentSpawning(
         services.subagents, notices, waiting, limits=settings.limits.limits()
     )
-    acting = SubagentTools(services.subagents, notices, waiting)
+    acting = SubagentTools(services.subagents, services.questions, notices, waiting)
     inspection = SubagentInspection(
         services.subagents,
         services.log,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import sys
 from pathlib import Path
 
 from bamboo_mcp.domain.errors import StorageError, StorageFull
+
+logger = logging.getLogger(__name__)
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -67,16 +70,27 @@ class DiskCalls:
 DISK = DiskCalls()
 
 
+def shown_path(path: str | Path) -> str:
+    """A file of the home folder as clients may read it: without where on this machine it is."""
+    return "/".join(Path(path).parts[-2:])
+
+
 def storage_error(error: OSError, path: str, doing: str) -> StorageError:
-    """`StorageFull` when there is no room (quota and size limits too), else `StorageError`."""
-    reason = error.strerror or str(error)
+    """`StorageFull` when there is no room (quota and size limits too), else `StorageError`.
+
+    Its words go to clients; the whole path is for the operator, in the log.
+    """
+    reason = error.strerror or type(error).__name__
+    logger.error("could not %s %s: %s", doing, path, error)
+    path = shown_path(path)
     if error.errno in _FULL:
         return StorageFull(
             f"no room to {doing} {path!r}: {reason}",
             hint="free some disk space; everything written before is intact",
         )
     return StorageError(
-        f"could not {doing} {path!r}: {reason}", hint="check the disk and the rights"
+        f"could not {doing} {path!r}: {reason}",
+        hint="check the disk and the rights; the server's log has the whole path",
     )
 
 

@@ -13,7 +13,14 @@ from typing import Protocol
 
 import msgspec
 
-from bamboo_mcp.disk.calls import DiskCalls, is_linked, read_at, storage_error, write_all
+from bamboo_mcp.disk.calls import (
+    DiskCalls,
+    is_linked,
+    read_at,
+    shown_path,
+    storage_error,
+    write_all,
+)
 from bamboo_mcp.disk.lines import (
     Damage,
     Record,
@@ -79,7 +86,8 @@ def parse_header(payload: bytes, path: str, kind: str) -> Header | None:
         return None
     if header.format > FORMAT:
         raise StorageTooNew(
-            f"{path!r} has format {header.format}; this version of bamboo-mcp reads up to {FORMAT}",
+            f"{shown_path(path)!r} has format {header.format}; this version of bamboo-mcp reads "
+            f"up to {FORMAT}",
             hint="use the newer bamboo-mcp that wrote it",
         )
     return header if header.kind == kind else None
@@ -106,7 +114,7 @@ def open_to_read(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except FileNotFoundError as error:
-        raise UnknownId(f"there is no {path!r}") from error
+        raise UnknownId(f"there is no {shown_path(path)!r}") from error
     except OSError as error:
         raise storage_error(error, path, "open") from error
 
@@ -118,7 +126,6 @@ def read_journal(
     after: int = 0,
     tail: int | None = None,
     limit: int | None = None,
-    strict: bool = False,
 ) -> Page:
     """Read the records behind `after`, or the last `tail` ones, without reading what lies before.
 
@@ -127,7 +134,6 @@ def read_journal(
     Raises:
         UnknownId: No such file.
         StorageTooNew: Written by a newer version.
-        StorageCorrupt: With `strict`, naming the first damaged line.
     """
     fd = open_to_read(path)
     try:
@@ -146,8 +152,6 @@ def read_journal(
         raise storage_error(error, path, "read") from error
     finally:
         os.close(fd)
-    if strict and scan.damage:
-        raise StorageCorrupt(str(scan.damage[0]), hint="`bamboo-mcp fsck` lists all damage")
     records = [record for record in scan.records if record.seq > after]
     if records:
         last_seq = max(last_seq, records[-1].seq)
@@ -284,13 +288,15 @@ class Journal:
     def _catch_up(self, fd: int) -> None:
         status = os.fstat(fd)
         if not is_linked(status):
-            raise UnknownId(f"{self.path!r} was deleted")
+            raise UnknownId(f"{shown_path(self.path)!r} was deleted")
         size = status.st_size
         if size == self._size:
             self._doubtful = False
             return
         if size < self._size:
-            raise StorageCorrupt(f"{self.path!r} lost {self._size - size} bytes at its end")
+            raise StorageCorrupt(
+                f"{shown_path(self.path)!r} lost {self._size - size} bytes at its end"
+            )
         try:
             scan = Scanner(fd, self.path, start=self._size, expected=self.last_seq + 1).run(size)
         except OSError as error:
@@ -348,5 +354,7 @@ def verified_end(fd: int, path: str) -> tuple[int, int]:
     """
     tail = last_line(fd, os.fstat(fd).st_size)
     if tail is None:
-        raise StorageError(f"{path!r} has no whole line", hint="it was never written in full")
+        raise StorageError(
+            f"{shown_path(path)!r} has no whole line", hint="it was never written in full"
+        )
     return tail.end, tail.seq

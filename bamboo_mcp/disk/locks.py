@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bamboo_mcp.disk.calls import DISK, DiskCalls, make_folders, storage_error
+from bamboo_mcp.disk.calls import DISK, DiskCalls, make_folders, shown_path, storage_error
 from bamboo_mcp.disk.layout import is_plain, owners_folder
 from bamboo_mcp.domain.errors import StorageError
 from bamboo_mcp.domain.ids import OwnerId, new_owner_id
@@ -69,7 +69,7 @@ def lock(fd: int, path: str, *, patience_s: float = _PATIENCE_S) -> None:
     while not try_lock(fd):
         if time.monotonic() > give_up:
             raise StorageError(
-                f"another process has held the lock of {path!r} for {patience_s:g} s",
+                f"another process has held the lock of {shown_path(path)!r} for {patience_s:g} s",
                 hint="look for a stopped bamboo-mcp process on this home folder",
             )
         time.sleep(pause)

@@ -8,7 +8,6 @@
     ├── SettingsError           bad_settings         names the file, the key and what is allowed
     ├── RunClosed               run_closed           past its last round; the message was not queued
     ├── RunBusy                 run_busy             the session has a run under way (says which)
-    ├── RunCancelled            cancelled            a run was asked to stop; not asyncio's own
     ├── LimitReached            limit_reached        depth, concurrency, rounds, tokens, money, time
     ├── PermissionDenied        permission_denied    policy or a person said no
     ├── WorkspaceError          workspace_error      outside the root, a device, too large
@@ -76,10 +75,6 @@ class RunBusy(BambooError):
     def __init__(self, message: str, *, run_id: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.run_id = run_id
-
-
-class RunCancelled(BambooError):
-    code = "cancelled"
 
 
 class LimitReached(BambooError):

@@ -17,19 +17,6 @@ Role: TypeAlias = Literal["primary", "fast", "background", "summarisation"]
 ToolChoice: TypeAlias = Literal["auto", "none"]
 
 
-class ModelName(Value, frozen=True, kw_only=True):
-    """`provider:model`, split at the first colon.
-
-    Examples: `anthropic:claude-opus-5-5`, `ollama:llama3:8b`.
-    """
-
-    provider: str
-    model: str
-
-    def __str__(self) -> str:
-        return f"{self.provider}:{self.model}"
-
-
 class ModelCaps(Value, frozen=True, kw_only=True):
     """What a model can do. Windows are in tokens. An unknown model has the defaults below."""
 
@@ -39,7 +26,6 @@ class ModelCaps(Value, frozen=True, kw_only=True):
     thinking: tuple[str, ...] = ()
     images: bool = True
     tools: bool = True
-    parallel_tools: bool = True
 
 
 class ModelEntry(Value, frozen=True, kw_only=True):

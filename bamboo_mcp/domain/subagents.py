@@ -11,6 +11,9 @@ from bamboo_mcp.domain.runs import Limits, Outcome, RunStatus, SteerReceipt
 from bamboo_mcp.domain.usage import NO_USAGE, Usage
 from bamboo_mcp.domain.value import Value
 
+MAX_TASK_CHARS = 1_000_000
+MAX_STEER_CHARS = 100_000
+
 WaitMode: TypeAlias = Literal["all", "any"]
 
 

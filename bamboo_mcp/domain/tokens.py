@@ -28,13 +28,16 @@ def estimate_text(text: str) -> int:
 
 
 def estimate_message(message: Message) -> int:
-    return MESSAGE_OVERHEAD + sum(_estimate_block(block) for block in message.blocks)
+    tokens = MESSAGE_OVERHEAD
+    for block in message.blocks:
+        tokens += _estimate_block(block)
+    return tokens
 
 
 def _estimate_block(block: object) -> int:
     match block:
-        case TextBlock(text=text) | ReasoningBlock(text=text):
-            return estimate_text(text)
+        case TextBlock() | ReasoningBlock():
+            return estimate_text(block.text)
         case ToolCallBlock(name=name, arguments_json=arguments):
             return estimate_text(name) + estimate_text(arguments)
         case ToolResultBlock(content=content):
@@ -57,7 +60,9 @@ class RunningSize:
     __slots__ = ("tokens",)
 
     def __init__(self, messages: Iterable[Message] = (), *, fixed: int = 0) -> None:
-        self.tokens = fixed + sum(map(estimate_message, messages))
+        self.tokens = fixed
+        for message in messages:
+            self.tokens += estimate_message(message)
 
     def add(self, message: Message) -> None:
         self.tokens += estimate_message(message)

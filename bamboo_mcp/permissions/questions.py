@@ -9,7 +9,7 @@ import anyio
 
 from bamboo_mcp.domain.errors import PermissionDenied
 from bamboo_mcp.domain.ids import QuestionId
-from bamboo_mcp.domain.questions import Answer, Decision, Question
+from bamboo_mcp.domain.questions import Answer, Question
 
 logger = logging.getLogger(__name__)
 
@@ -60,37 +60,26 @@ class QuestionBroker:
         """Answer once; False when the question is not open.
 
         Raises:
-            PermissionDenied: A model answers a permission question, and settings do not let it.
+            PermissionDenied: A model grants a permission, and settings do not let it. That it
+                refuses one is always taken.
         """
         entry = self._open.get(question_id)
         if entry is None:
             return False
         if (
             answer.by == "model"
+            and answer.allowed
             and entry.question.topic == "permission"
             and not self._allow_model_approvals
         ):
             raise PermissionDenied(
-                f"question {question_id} asks for a permission, which a model may not answer",
-                hint="A person has to answer it, or has to set permissions.allow_model_approvals = "
-                "true before this server starts. You can wait for them or cancel the subagent.",
+                f"question {question_id} asks for a permission, which a model may not grant",
+                hint="A person has to allow it, or has to set permissions.allow_model_approvals = "
+                "true before this server starts. You can wait for them, or answer deny.",
             )
         entry.answer = answer
         self._close(entry)
         return True
-
-    def answer_from_model(
-        self,
-        question_id: QuestionId,
-        *,
-        decision: Decision = "deny",
-        text: str = "",
-        reason: str = "",
-    ) -> bool:
-        """`answer`, marked as a model's; raises what it raises."""
-        return self.answer(
-            question_id, Answer(decision=decision, text=text, by="model", reason=reason)
-        )
 
     def open_questions(self) -> Sequence[Question]:
         """Oldest first."""
@@ -111,12 +100,6 @@ class QuestionBroker:
         entry = self._open.get(question_id)
         if entry is not None:
             await entry.closed.wait()
-
-    def close_all(self, reason: str) -> None:
-        """Deny everything that is open: nobody will be there to answer."""
-        for entry in list(self._open.values()):
-            entry.answer = Answer(decision="deny", by="closed", reason=reason)
-            self._close(entry)
 
     def _close(self, entry: _Open) -> None:
         self._open.pop(entry.question.question_id, None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from bamboo_mcp.domain.redaction import STARS, is_secret_name, redacted_text, redacted_value
 from bamboo_mcp.domain.tools import ToolCall, ToolSpec
 
 HEAD_LINES = 12
@@ -21,19 +21,6 @@ _WANTS = {
     "execute": "wants to run a command",
     "network": "wants to use the network",
 }
-
-_SECRET_NAME = re.compile(
-    r"(?:^|[_-])(?:password|passwd|passphrase|secret|token|api_?key|authorization|credentials?)$",
-    re.IGNORECASE,
-)
-
-# Only letters that mean nothing to a shell: a redaction must not be able to hide a command.
-_SECRET_SHAPE = re.compile(
-    r"\b(?:sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}"
-    r"|glpat-[A-Za-z0-9_-]{16,}|xox[abprs]-[A-Za-z0-9-]{10,}|AKIA[0-9A-Z]{16}"
-    r"|AIza[0-9A-Za-z_-]{30,}|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,})"
-    r"|(?<=Bearer )[A-Za-z0-9._~+/=-]{12,}|(?<=://)[A-Za-z0-9._~%-]+:[A-Za-z0-9._~%-]+(?=@)"
-)
 
 
 def describe_call(tool: ToolSpec, call: ToolCall) -> str:
@@ -77,15 +64,17 @@ def size_of(call: ToolCall) -> int:
 def _shown_value(name: str, value: object, *, whole: bool) -> Any:
     if isinstance(value, bool | int | float) or value is None:
         return value
-    if _SECRET_NAME.search(name) and value:
-        return "***"
-    text = value if isinstance(value, str) else _json(value)
-    head = text if whole else _head(text)
-    rest = text[len(head) :]
-    head = _SECRET_SHAPE.sub("***", _printable(head))
+    if value and is_secret_name(name):
+        return STARS
+    if not isinstance(value, str):
+        # Of a command nothing inside may hide behind a name.
+        value = _json(value if whole else redacted_value("", value))
+    head = value if whole else _head(value)
+    rest = value[len(head) :]
+    head = redacted_text(_printable(head))
     if rest:
         lines = rest.count("\n") + 1
-        head += f"\n… {lines} more lines, {len(text)} characters in all"
+        head += f"\n… {lines} more lines, {len(value)} characters in all"
     return head
 
 

@@ -123,6 +123,9 @@ def contribute_commands() -> Sequence[object]:
 def deny_tools(request: RunRequest) -> Sequence[str]:
     """Names of tools that this run must not have; asked before each run, so be quick.
 
+    It guards: when it raises, or answers anything but names, the run is refused and ends with
+    `plugin_error`, whatever the other plugins say. None or an empty list denies nothing.
+
     ```python
     @hookimpl
     def deny_tools(request):

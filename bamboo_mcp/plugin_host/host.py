@@ -20,7 +20,7 @@ from bamboo_mcp.contributions import (
     Services,
     ToolsContribution,
 )
-from bamboo_mcp.domain.errors import BambooError
+from bamboo_mcp.domain.errors import BambooError, PluginError
 from bamboo_mcp.domain.runs import RunRequest
 from bamboo_mcp.domain.value import Value
 from bamboo_mcp.plugin_host import hookspecs
@@ -63,7 +63,8 @@ class PluginHost:
 
     Plugins come in the order of `sources`; when two contribute the same thing the first keeps it,
     and the fault of the second names both. Nothing a plugin does is raised from here, except
-    KeyboardInterrupt and cancellation; it is in `faults`.
+    KeyboardInterrupt and cancellation; it is in `faults`. Only `deny_tools` raises: what guards a
+    run must not fail open.
     """
 
     def __init__(self, sources: Sequence[PluginSource], *, disabled: Iterable[str] = ()) -> None:
@@ -71,6 +72,8 @@ class PluginHost:
         self._hooks.add_hookspecs(hookspecs)
         self._disabled = frozenset(disabled)
         self._faults: dict[PluginFault, None] = {}
+        self._failures = 0
+        """How often anything went wrong, also what `faults` has already or has no room for."""
         self._owner: dict[int, str] = {}
         self._plugins: dict[str, PluginInfo] = {}
         for source in sources:
@@ -113,14 +116,35 @@ class PluginHost:
         return {name: launcher for name, launcher in made.items() if launcher is not None}
 
     def deny_tools(self, request: RunRequest) -> tuple[str, ...]:
-        """What plugins take away from one run."""
+        """What plugins take away from one run.
+
+        Raises:
+            PluginError: A plugin gave no proper answer, so that nobody knows what it would deny.
+        """
+        hook = "deny_tools"
         denied: list[str] = []
-        for plugin, name in self._collected("deny_tools", request=request):
-            if isinstance(name, str):
-                denied.append(name)
-            else:
-                self._fault(plugin, "deny_tools", f"it returned {_kind(name)}, not a tool's name")
+        for plugin, impl in self._answering(hook):
+            before = self._failures
+            answer = self._ask(hook, impl, {"request": request})
+            if self._failures == before and answer is not None:
+                denied += self._tool_names(plugin, hook, answer)
+            if self._failures != before:
+                raise PluginError(
+                    f"the hook {hook} of plugin {plugin!r} failed, and without its answer no run "
+                    "may begin",
+                    hint="health and the server's log say how it failed; mend the plugin, or name "
+                    "it in the setting plugins.disabled",
+                )
         return tuple(denied)
+
+    def _tool_names(self, plugin: str, hook: str, answer: object) -> list[str]:
+        if not isinstance(answer, list | tuple):
+            self._fault(plugin, hook, f"it returned {_kind(answer)}, a list is expected")
+            return []
+        for name in answer:
+            if not isinstance(name, str):
+                self._fault(plugin, hook, f"it returned {_kind(name)}, not a tool's name")
+        return [name for name in answer if isinstance(name, str)]
 
     def make_session_store(
         self, settings: Settings, home: Path
@@ -282,6 +306,7 @@ class PluginHost:
             return None
 
     def _fault(self, plugin: str, hook: str, message: str) -> None:
+        self._failures += 1
         logger.warning("plugin %s, %s: %s", plugin, hook, message)
         # Once each, and not for ever: a hook asked before every run may fail before every run.
         if len(self._faults) < MAX_FAULTS:

@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from typing import Any, Protocol, Self, get_args
 
 import anyio
@@ -63,7 +64,9 @@ class ProviderCatalog:
         providers: Mapping[str, InstanceSettings] | None = None,
         roles: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
+        load_within_s: float = 30.0,
     ) -> None:
+        self._load_within_s = load_within_s
         self._roles = dict(roles or {})
         environ = os.environ if environ is None else environ
         self._instances: dict[str, _Instance] = {}
@@ -89,7 +92,7 @@ class ProviderCatalog:
         Raises:
             UnknownModel: Naming the value and what is known.
             AuthenticationFailed: The provider is known, and what it needs is missing.
-            PluginError: The provider's module does not load.
+            PluginError: The provider's module does not load, or not within `load_within_s`.
         """
         instance, model = self._find(name)
         if missing := instance.missing():
@@ -99,7 +102,7 @@ class ProviderCatalog:
                 hint="`bamboo-mcp models` shows what is ready.",
                 provider=instance.name,
             )
-        provider = await instance.open()
+        provider = await instance.open(self._load_within_s)
         provider.caps(model)  # a provider that knows all its models says here that it lacks one
         return provider, model
 
@@ -188,6 +191,7 @@ class _Instance:
         self._settings = settings
         self._environ = environ
         self._lock = anyio.Lock()
+        self._loading: Future[Provider] | None = None
         self._opened: tuple[Any, Retrying] | None = None
 
     @property
@@ -201,7 +205,13 @@ class _Instance:
         if self._opened is not None:
             return ""
         config, problem = self._config()
-        return problem or self.contribution.missing(config)
+        if problem:
+            return problem
+        try:
+            return self.contribution.missing(config)
+        except (Exception, SystemExit) as error:
+            logger.exception("the provider %s cannot say whether it is ready", self.name)
+            return f"the plugin failed: {type(error).__name__}: {error}"
 
     def known_models(self) -> list[str]:
         return [row.name for row in self.contribution.models] if self.contribution else []
@@ -220,17 +230,40 @@ class _Instance:
             for row in rows or (ModelEntry(name="", provider=self.name),)
         ]
 
-    async def open(self) -> Retrying:
-        async with self._lock:  # two runs may ask for the same provider while it loads
-            if self._opened is None:
-                # In a thread: a vendor's SDK takes most of a second to import.
-                provider = await anyio.to_thread.run_sync(self._load)
-                self._opened = (provider, Retrying(provider))
+    async def open(self, within_s: float) -> Retrying:
+        if self._opened is not None:
             return self._opened[1]
+        with anyio.move_on_after(within_s):
+            async with self._lock:  # two runs may ask for the same provider while it loads
+                if self._opened is None:
+                    provider = await self._loaded(within_s)
+                    self._opened = (provider, Retrying(provider))
+                return self._opened[1]
+        raise PluginError(
+            f"the provider {self.name!r} did not load within {within_s:g} s",
+            hint="It may still come: try again later, or name another model.",
+        )
+
+    async def _loaded(self, within_s: float) -> Provider:
+        """What `_load` gives, from a thread: a vendor's SDK takes most of a second to import.
+
+        A thread cannot be stopped. One whose caller gave up goes on, and the next caller waits for
+        it and takes what it brings, instead of loading beside it.
+        """
+        loading = self._loading
+        if loading is None or loading.cancel() or (loading.done() and loading.exception()):
+            loading = self._loading = Future()
+            await anyio.to_thread.run_sync(self._load_into, loading, abandon_on_cancel=True)
+        else:
+            await anyio.to_thread.run_sync(wait, [loading], within_s, abandon_on_cancel=True)
+        return loading.result(timeout=0)
 
     async def close(self) -> None:
-        opened, self._opened = self._opened, None
-        aclose = getattr(opened[0], "aclose", None) if opened is not None else None
+        loading, self._loading = self._loading, None
+        self._opened = None
+        if loading is None or loading.cancel() or not loading.done() or loading.exception():
+            return
+        aclose = getattr(loading.result(), "aclose", None)
         if aclose is None:
             return
         with anyio.move_on_after(_CLOSE_WITHIN_S, shield=True):
@@ -238,6 +271,14 @@ class _Instance:
                 await aclose()
             except Exception:
                 logger.exception("the provider %s did not close", self.name)
+
+    def _load_into(self, loading: Future[Provider]) -> None:
+        if not loading.set_running_or_notify_cancel():
+            return
+        try:
+            loading.set_result(self._load())
+        except BambooError as error:
+            loading.set_exception(error)
 
     def _load(self) -> Provider:
         assert self.contribution is not None, "missing() comes first"
@@ -251,7 +292,7 @@ class _Instance:
             return provider
         except BambooError:
             raise
-        except Exception as error:
+        except BaseException as error:  # in a thread nobody but the plugin raises these
             logger.exception("the provider %s does not load", self.name)
             raise PluginError(
                 f"the provider {self.name!r} does not load: {type(error).__name__}: {error}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 import anyio
@@ -81,12 +81,16 @@ class Retrying:
             attempt += 1
 
     async def _once(self, request: ModelRequest) -> _Opened:
-        async with AsyncExitStack() as stack:
-            chunks = await stack.enter_async_context(self._provider.stream(request))
+        stream = self._provider.stream(request)
+        chunks = await stream.__aenter__()
+        try:
             first = await anext(chunks, None)
             if first is None:
                 raise _no_stop(self.name, started=False)
-            return _Opened(stack.pop_all(), self.name, first, chunks)
+        except BaseException as error:
+            await stream.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return _Opened(stream, self.name, first, chunks)
 
     def _delay(self, failure: ProviderFailure, attempt: int) -> float:
         delay = self._first_delay_s * float(2 ** (attempt - 1)) * (0.5 + random.random() / 2)
@@ -98,12 +102,16 @@ class Retrying:
 class _Opened:
     """A stream whose first chunk is here. It ends with a `Stop` or with an error."""
 
-    __slots__ = ("_chunks", "_done", "_first", "_name", "stack")
+    __slots__ = ("_chunks", "_done", "_first", "_name", "stream")
 
     def __init__(
-        self, stack: AsyncExitStack, name: str, first: Chunk, chunks: AsyncIterator[Chunk]
+        self,
+        stream: AbstractAsyncContextManager[AsyncIterator[Chunk]],
+        name: str,
+        first: Chunk,
+        chunks: AsyncIterator[Chunk],
     ) -> None:
-        self.stack = stack
+        self.stream = stream
         self._name = name
         self._first: Chunk | None = first
         self._chunks = chunks
@@ -150,7 +158,7 @@ class _Stream:
     ) -> bool | None:
         if self._opened is None:
             return None
-        return await self._opened.stack.__aexit__(kind, error, traceback)
+        return await self._opened.stream.__aexit__(kind, error, traceback)
 
 
 def _no_stop(name: str, *, started: bool) -> Truncated:

@@ -71,28 +71,33 @@ class CompiledStep:
         self._arguments = [msgspec.json.encode(call.args).decode() for call in step.calls]
         self._fixed = not self._filled and all(call.id for call in step.calls)
         self._ready: dict[str, list[Chunk]] = {}
+        self._breaks = step.error is not None or step.truncate or step.cut_after is not None
+        self._before_s = step.delay_ms / 1000
+        self._between_s = step.chunk_delay_ms / 1000
 
     def play(self, asked: Asked, variables: Mapping[str, str], origin: str) -> Playback:
-        step = self.step
         chunks: Sequence[Chunk] = ()
         ending: ProviderFailure | None = None
-        provider = origin.partition(":")[0]
-        if step.error is not None:
-            ending = _failure(step.error, origin)
-        else:
+        if self.step.error is None:
             chunks = self._chunks(asked, variables, origin)
-        if step.truncate:
-            chunks = chunks[:-1]
-            ending = Truncated(f"{origin} ended in the middle of its answer", provider=provider)
+        if self._breaks:
+            chunks, ending = self._broken(chunks, origin)
+        return Playback(chunks, ending=ending, before_s=self._before_s, between_s=self._between_s)
+
+    def _broken(
+        self, chunks: Sequence[Chunk], origin: str
+    ) -> tuple[Sequence[Chunk], ProviderFailure]:
+        """What is played of an answer that breaks off, and how it does."""
+        step = self.step
+        provider = origin.partition(":")[0]
         if step.cut_after is not None:
-            chunks = chunks[:-1][: step.cut_after]
             ending = TransportFailed(f"the connection to {origin} broke", provider=provider)
-        return Playback(
-            chunks,
-            ending=ending,
-            before_s=step.delay_ms / 1000,
-            between_s=step.chunk_delay_ms / 1000,
-        )
+            return chunks[:-1][: step.cut_after], ending
+        if step.truncate:
+            ended = Truncated(f"{origin} ended in the middle of its answer", provider=provider)
+            return chunks[:-1], ended
+        assert step.error is not None
+        return chunks, _failure(step.error, origin)
 
     def _chunks(self, asked: Asked, variables: Mapping[str, str], origin: str) -> list[Chunk]:
         if self._fixed and (ready := self._ready.get(origin)) is not None:

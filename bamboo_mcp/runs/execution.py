@@ -40,18 +40,11 @@ class RunExecution:
                 outcome = await body.run(request, conversation, inbox, self._emitter(request))
                 await conversation.flush()
         except BambooError as error:
-            # An answer that is there is worth more than the error: its text stays beside it.
-            made = Outcome(status="error") if outcome is STOPPED else outcome
-            outcome = msgspec.structs.replace(
-                made, status="error", error_code=error.code, error=error.message
-            )
+            outcome = _spoilt(outcome, error.code, error.message)
         except Exception:
             logger.exception("run %s failed inside", request.run_id)
-            outcome = Outcome(
-                status="error",
-                error_code="internal",
-                error="the run failed inside; the server's log has the details",
-            )
+            words = "the run failed inside; the server's log has the details"
+            outcome = _spoilt(outcome, "internal", words)
         finally:
             if unread := tuple(inbox.close()):
                 outcome = msgspec.structs.replace(outcome, undelivered=outcome.undelivered + unread)
@@ -100,3 +93,9 @@ class RunExecution:
             await self._log.flush(request.run_id)
         except BambooError:
             logger.exception("the log of run %s could not be made durable", request.run_id)
+
+
+def _spoilt(outcome: Outcome, code: str, words: str) -> Outcome:
+    """The outcome of a run that failed; what its body had answered stays beside the error."""
+    made = Outcome(status="error") if outcome is STOPPED else outcome
+    return msgspec.structs.replace(made, status="error", error_code=code, error=words)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-import anyio
-
 from bamboo_mcp.domain.events import (
     EventRecord,
     ModelAnswered,
@@ -29,8 +27,6 @@ class RunTrack:
     """What `RunState` says, kept up to date. The value itself is only built when somebody asks."""
 
     __slots__ = (
-        "_bell",
-        "changed_seq",
         "ended_at",
         "last_event_at",
         "last_seq",
@@ -69,11 +65,8 @@ class RunTrack:
         self.last_tool_phase: Literal["", "begin", "finished", "error"] = ""
         self.last_event_at = 0.0
         self.last_seq = 0
-        self.changed_seq = 0
-        """Number of the event that last changed the status."""
         self.outcome: Outcome | None = None
         self.questions: dict[QuestionId, Question] = {}
-        self._bell: anyio.Event | None = None
 
     def apply(self, record: EventRecord) -> bool:
         """Take one event in, in order; True when the status is another one now."""
@@ -84,16 +77,12 @@ class RunTrack:
             return False
         before = self.status
         fold(self, record.event)
-        if self.status == before:
-            return False
-        self.changed_seq = record.seq
-        return True
+        return self.status != before
 
     def lose(self) -> None:
         """Its process is gone without a last event."""
         self.status = "lost"
         self.ended_at = self.last_event_at
-        self.changed_seq = self.last_seq
         self.questions.clear()
         self.outcome = Outcome(
             status="lost",
@@ -120,18 +109,6 @@ class RunTrack:
             last_seq=self.last_seq,
             outcome=self.outcome,
         )
-
-    def ring(self) -> None:
-        """Wake those who wait for a change."""
-        if self._bell is not None:
-            self._bell.set()
-            self._bell = None
-
-    async def wait(self) -> None:
-        """Return after the next `ring`. No await lies between a look at the state and this."""
-        if self._bell is None:
-            self._bell = anyio.Event()
-        await self._bell.wait()
 
     def _queued(self, event: RunQueued) -> None:
         self.session_id = event.session_id

@@ -9,7 +9,7 @@ model, context and tools (files, search, commands), which go on while you do som
 Three calls matter:
 - spawn_subagent{task}: start one; it returns at once with a subagent_id. Write the task so that a \
 stranger could do it: the goal, where to look, what to hand back. Start independent tasks together.
-- await_subagents{subagent_ids, timeout_s}: wait for results. It never blocks longer than 45 s; if \
+- await_subagents{subagent_ids, timeout_s}: wait for results. It never blocks for long; if \
 `done` is false, do other work or call again with the `cursor` it gave you.
 - steer_subagent{subagent_id, message}: correct or extend a running task. Steer instead of \
 cancelling and starting anew.

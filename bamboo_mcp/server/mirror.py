@@ -20,20 +20,14 @@ from mcp.shared.exceptions import MCPError
 
 from bamboo_mcp.domain.errors import BambooError
 from bamboo_mcp.domain.ids import new_call_id
-from bamboo_mcp.domain.tools import (
-    GROUPS,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    error_result,
-    result_of_error,
-)
+from bamboo_mcp.domain.tools import ToolCall, ToolResult, error_result, result_of_error
 from bamboo_mcp.ports import ToolContext, ToolExecutor
 from bamboo_mcp.server.changes import Changes
 from bamboo_mcp.server.context import DirectCalls
 from bamboo_mcp.server.conversion import wire_result, wire_tools
 from bamboo_mcp.server.progress import ProgressPump
 from bamboo_mcp.server.roots import client_roots
+from bamboo_mcp.tools.catalogue import listing_order, unknown_tool
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +86,7 @@ class Mirror:
             logger.exception("the tools could not be listed")
             message = "the tools could not be listed; the server's log has the details"
             raise MCPError(mcp_types.INTERNAL_ERROR, message) from None
-        tools = wire_tools(sorted(specs, key=_listing_order))
+        tools = wire_tools(sorted(specs, key=listing_order))
         self._schemas = {tool.name: tool.input_schema for tool in tools}
         return mcp_types.ListToolsResult(tools=tools)
 
@@ -130,16 +124,12 @@ class Mirror:
         return result
 
     async def _unknown(self, call: ToolCall) -> ToolResult:
-        from difflib import get_close_matches
-
         try:
             names = [spec.name for spec in await self._tools.list_tools()]
         except Exception:
             logger.exception("the tools could not be listed")
             names = []
-        close = get_close_matches(call.name.lower().replace("-", "_"), names, n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "tools/list names every tool"
-        return error_result("unknown_tool", f"there is no tool {call.name[:100]!r}", hint=hint)
+        return unknown_tool(call.name, names)
 
 
 def mirror_server(
@@ -179,10 +169,6 @@ def mirror_server(
     return server
 
 
-def _listing_order(spec: ToolSpec) -> tuple[int, str]:
-    return GROUPS.index(spec.group), spec.name
-
-
 def _wire(call: ToolCall, result: ToolResult) -> mcp_types.CallToolResult:
     try:
         return wire_result(result)
@@ -201,7 +187,7 @@ def _failed(call: ToolCall) -> ToolResult:
 
 def _overtime(call: ToolCall, max_wait_s: float) -> ToolResult:
     return error_result(
-        "timed_out",
+        "timeout",
         f"the tool {call.name!r} did not answer within {max_wait_s:g} s and was stopped",
         hint="ask for less at a time, or give the work to a subagent",
         retryable=True,

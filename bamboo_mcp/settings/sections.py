@@ -223,9 +223,6 @@ class StorageSettings(Section):
         default="turn",
         description='A power cut may take: "process" much, "turn" an open turn, "always" nothing.',
     )
-    retention_days: CountOrNone = Field(
-        default=7, description="Results of subagents are kept for so many days."
-    )
 
 
 class PluginSettings(Section):

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import anyio
 from msgspec.structs import replace
 
 from bamboo_mcp.domain.errors import BambooError
-from bamboo_mcp.domain.tools import ToolCall, ToolResult, ToolSpec, error_result, result_of_error
+from bamboo_mcp.domain.tools import (
+    Group,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    error_result,
+    result_of_error,
+)
 from bamboo_mcp.ports import ToolContext
 from bamboo_mcp.tools.catalogue import Catalogue
 from bamboo_mcp.tools.cutting import DEFAULT_LIMITS, ResultLimits, cut_result
@@ -22,7 +29,8 @@ class BoundedExecutor:
     """The border of a tool call: what a tool does wrong inside becomes an error result outside.
 
     A call ends at the tool's own `timeout_s` (else `timeout_s` here), and never later than
-    `context.deadline`; the tool is told the earlier of the two.
+    `context.deadline`; the tool is told the earlier of the two. An answer keeps to `group_limits`
+    where they name the tool's group, else to `limits`.
     """
 
     def __init__(
@@ -32,11 +40,13 @@ class BoundedExecutor:
         validators: Validators,
         timeout_s: float = 120.0,
         limits: ResultLimits = DEFAULT_LIMITS,
+        group_limits: Mapping[Group, ResultLimits] | None = None,
     ) -> None:
         self._base = base
         self._validators = validators
         self._timeout_s = timeout_s
         self._limits = limits
+        self._group_limits = group_limits or {}
 
     async def list_tools(self) -> Sequence[ToolSpec]:
         return await self._base.list_tools()
@@ -54,7 +64,8 @@ class BoundedExecutor:
         now = anyio.current_time()
         deadline = min(now + timeout_s, context.deadline)
         with anyio.CancelScope(deadline=deadline) as scope:
-            result = await self._guarded(call, replace(context, deadline=deadline))
+            limits = self._group_limits.get(spec.group, self._limits)
+            result = await self._guarded(call, replace(context, deadline=deadline), limits)
         if scope.cancel_called and (scope.cancelled_caught or result.is_error):
             return error_result(
                 "timeout",
@@ -64,12 +75,14 @@ class BoundedExecutor:
             )
         return result
 
-    async def _guarded(self, call: ToolCall, context: ToolContext) -> ToolResult:
+    async def _guarded(
+        self, call: ToolCall, context: ToolContext, limits: ResultLimits
+    ) -> ToolResult:
         try:
             result = await self._base.call_tool(call, context)
             if not isinstance(result, ToolResult):
                 raise TypeError(f"a tool answers with a ToolResult, not with {type(result)}")
-            return cut_result(result, self._limits)
+            return cut_result(result, limits)
         except BambooError as error:
             return result_of_error(error)
         except (Exception, SystemExit) as error:

@@ -50,7 +50,7 @@ class FileTools:
         Use it before `write_file` or `edit_file` on an existing file. For a folder use
         `list_directory`, to look for something use `search_files`. Each line comes as its number, a
         tab and its text; numbers and tab are not part of the file. A long answer ends with the
-        `offset` to go on from. Binary files and files over 10 MiB are refused.
+        `offset` to go on from. Binary and very large files are refused.
         Example: {"path": "src/main.py", "offset": 200}
         """
         return await to_thread.run_sync(self._read, context, path, offset, limit)

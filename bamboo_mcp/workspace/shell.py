@@ -87,7 +87,7 @@ class ShellTools:
             return text_result(f"{_headline(finished)}\n{output}".rstrip("\n"))
         if finished.timed_out:
             failure = error_result(
-                "command_timed_out",
+                "timeout",
                 f"the command was ended after {limit_s:.0f} s, with all it had started",
                 hint="Its output so far follows. Give it more timeout_s, or less to do.",
                 retryable=True,

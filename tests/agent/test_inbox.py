@@ -39,8 +39,9 @@ def test_an_inbox_with_a_message_does_not_close() -> None:
 def test_a_closed_inbox_refuses_and_says_so() -> None:
     inbox = SteeringInbox()
     assert inbox.close_if_empty()
-    with pytest.raises(RunClosed, match="not queued"):
+    with pytest.raises(RunClosed, match="not queued") as caught:
         inbox.put(steer("too late"))
+    assert "spawn another subagent" in caught.value.hint
 
 
 def test_closing_hands_back_what_was_never_read() -> None:

@@ -209,6 +209,7 @@ async def test_at_the_round_limit_one_round_without_tools_still_gives_an_answer(
         events = await harness.events(child.subagent_id)
     assert (outcome.status, outcome.error_code) == ("error", "limit_reached")
     assert outcome.text == "what I have"
+    assert "spawn another one" in outcome.error
     assert outcome.rounds == 6
     near = [e for e in events if isinstance(e, LimitNear)]
     assert [(e.limit, e.final) for e in near] == [("max_rounds", False), ("max_rounds", True)]

@@ -17,7 +17,7 @@ from bamboo_mcp.domain.runs import Limits
 from bamboo_mcp.domain.tools import Progress, ToolCall, ToolResult
 from bamboo_mcp.ports import ToolContext, ToolExecutor
 from bamboo_mcp.tools.function import FunctionExecutor, tools_of
-from tests.control.doubles import FakeLog, FakeSessions, FakeSubagents
+from tests.control.doubles import FakeLog, FakeQuestions, FakeSessions, FakeSubagents
 
 
 class Desk:
@@ -25,6 +25,7 @@ class Desk:
         self.subagents = FakeSubagents()
         self.sessions = FakeSessions()
         self.board = NoticeBoard(self.subagents.subscribe)
+        self.subagents.on_end = self.board.ended
         self.progress: list[Progress] = []
         waiting = Waiting(
             self.subagents, self.board, max_wait_s=max_wait_s, max_result_chars=max_result_chars
@@ -36,7 +37,11 @@ class Desk:
                         self.subagents, self.board, waiting, limits=Limits(max_rounds=17)
                     )
                 ),
-                *tools_of(SubagentTools(self.subagents, self.board, waiting)),
+                *tools_of(
+                    SubagentTools(
+                        self.subagents, FakeQuestions(self.subagents), self.board, waiting
+                    )
+                ),
                 *tools_of(
                     SubagentInspection(
                         self.subagents,

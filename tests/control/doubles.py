@@ -65,6 +65,7 @@ class FakeSubagents:
         self.steer_state: SteerReceipt | None = None
         self.on_spawn: Callable[[Subagent], None] = lambda subagent: None
         self.listeners: list[Callable[[EventRecord], None]] = []
+        self.on_end: Callable[[RunId, Outcome], None] = lambda run_id, outcome: None
         self.records: dict[RunId, list[EventRecord]] = {}
         self._changed = anyio.Event()
         self._clock = 0.0
@@ -99,6 +100,7 @@ class FakeSubagents:
         outcome = Outcome(status=status, text=text, **more)
         self.change(subagent_id, status=status, outcome=outcome, question=None, ended_at=2.0)
         self.happen(subagent_id, RunEnded(outcome=outcome))
+        self.on_end(self.states[subagent_id].run_id, outcome)
 
     def ask(self, subagent_id: SubagentId, question: Question) -> None:
         self.change(subagent_id, status="waiting", question=question)
@@ -233,6 +235,28 @@ class FakeSubagents:
             return True
         fresh = [one for one in states if one.last_seq > seen.get(one.subagent_id, 0)]
         return mode == "any" and any(one.outcome for one in fresh)
+
+
+class FakeQuestions:
+    """Implements `Questions` as far as one looks at the open ones."""
+
+    def __init__(self, subagents: FakeSubagents) -> None:
+        self._subagents = subagents
+
+    def open_questions(self) -> Sequence[Question]:
+        return [one.question for one in self._subagents.states.values() if one.question]
+
+    async def ask(self, question: Question) -> Answer:
+        raise NotImplementedError
+
+    def answer(self, question_id: QuestionId, answer: Answer) -> bool:
+        raise NotImplementedError
+
+    def listen(self, listener: Callable[[Question], None]) -> Callable[[], None]:
+        raise NotImplementedError
+
+    async def closed(self, question_id: QuestionId) -> None:
+        raise NotImplementedError
 
 
 class FakeLog:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bamboo_mcp.domain.events import RoundStarted, TextDelta, ToolStarted
+from bamboo_mcp.domain.events import RoundStarted, RunEnded, TextDelta, ToolStarted
 from bamboo_mcp.domain.ids import CallId, new_steer_id
 from bamboo_mcp.domain.messages import (
     Message,
@@ -12,7 +12,7 @@ from bamboo_mcp.domain.messages import (
     ToolResultBlock,
     user_message,
 )
-from bamboo_mcp.domain.runs import SteerReceipt
+from bamboo_mcp.domain.runs import Outcome, SteerReceipt
 from tests.control.desk import Desk
 
 
@@ -83,6 +83,40 @@ async def test_events_are_read_on_from_a_cursor_and_streamed_text_comes_in_one_p
     assert len(msgspec.json.encode(rest["events"])) < 5_000
     none = await desk.get("get_subagent", subagent_id=one, include=["events"], after=rest["cursor"])
     assert (none["events"], none["cursor"]) == ([], rest["cursor"])
+
+
+async def test_an_end_that_is_not_safe_yet_is_not_among_the_events() -> None:
+    desk = Desk()
+    one = await desk.spawn()
+    desk.subagents.happen(one, RoundStarted(round=1))
+    desk.subagents.happen(one, RunEnded(outcome=Outcome(status="completed")))
+    first = await desk.get("get_subagent", subagent_id=one, include=["events"])
+    assert [event["kind"] for event in first["events"]] == ["round_started"]
+    desk.subagents.change(one, status="completed", outcome=Outcome(status="completed"))
+    rest = await desk.get(
+        "get_subagent", subagent_id=one, include=["events"], after=first["cursor"]
+    )
+    assert [event["kind"] for event in rest["events"]] == ["run_ended"]
+
+
+async def test_secrets_in_the_arguments_of_calls_are_starred_in_a_transcript() -> None:
+    desk = Desk()
+    one = await desk.spawn()
+    words = '{"user":"me","headers":{"Authorization":"Basic abc"},"text":"sk-ant-0123456789abcdef"}'
+    calls = tuple(
+        ToolCallBlock(id="c", name="login", arguments_json=text) for text in (words, "{" + words)
+    )
+    desk.sessions.messages[desk.subagents.states[one].session_id] = [
+        Message(role="assistant", blocks=calls)
+    ]
+    shown = await desk.get("get_subagent", subagent_id=one, include=["transcript"])
+    whole, broken = shown["transcript"]["messages"][0]["tool_calls"]
+    assert msgspec.json.decode(whole["arguments"]) == {
+        "user": "me",
+        "headers": {"Authorization": "***"},
+        "text": "***",
+    }
+    assert "sk-ant" not in broken["arguments"]
 
 
 async def test_events_fill_the_room_of_one_answer_and_no_more() -> None:

@@ -22,7 +22,7 @@ from bamboo_mcp.domain.ids import (
     new_subagent_id,
 )
 from bamboo_mcp.domain.questions import Answer, Question
-from bamboo_mcp.domain.runs import Outcome
+from bamboo_mcp.domain.runs import Outcome, Steer
 from bamboo_mcp.domain.subagents import Subagent, SubagentSpec
 
 QUESTION = Question(question_id=QuestionId("q_1"), topic="choice", text="Which?", asked_at=1.0)
@@ -41,7 +41,10 @@ def subagent(caller: Subject = LOCAL) -> Subagent:
 
 
 def tell(board: NoticeBoard, one: Subagent, event: RunEvent) -> None:
+    """As it goes in a process: the log tells of an event, and an end is safe a moment later."""
     board.emit(EventRecord(run_id=one.run_id, seq=1, at=1.0, event=event))
+    if isinstance(event, RunEnded):
+        board.ended(one.run_id, event.outcome)
 
 
 def test_each_caller_hears_of_its_own_and_once() -> None:
@@ -63,6 +66,25 @@ def test_only_the_latest_state_is_told() -> None:
     tell(board, one, QuestionAsked(question=QUESTION))
     tell(board, one, RunEnded(outcome=Outcome(status="error")))
     assert board.take(LOCAL) == [f"{one.subagent_id} failed"]
+
+
+def test_an_end_is_no_notice_before_it_is_safe() -> None:
+    board = NoticeBoard()
+    one = subagent()
+    board.watch(one)
+    unread = Steer(steer_id=new_steer_id(), text="t")
+    outcome = Outcome(status="completed", undelivered=(unread,))
+    for event in (
+        SteerUndelivered(steer_id=unread.steer_id, text="t"),
+        RunEnded(outcome=outcome),
+    ):
+        board.emit(EventRecord(run_id=one.run_id, seq=1, at=1.0, event=event))
+    assert board.take(LOCAL) == []
+    board.ended(one.run_id, outcome)
+    assert board.take(LOCAL) == [
+        f"{one.subagent_id} ended before it read {unread.steer_id}",
+        f"{one.subagent_id} finished",
+    ]
 
 
 def test_a_line_newer_than_what_an_answer_shows_is_not_taken_for_told() -> None:
@@ -118,11 +140,11 @@ def test_a_caller_who_never_asks_costs_a_few_lines() -> None:
     board = NoticeBoard()
     one = subagent()
     board.watch(one)
-    for _ in range(1_000):
-        tell(board, one, SteerUndelivered(steer_id=new_steer_id(), text="t"))
+    unread = tuple(Steer(steer_id=new_steer_id(), text="t") for _ in range(1_000))
+    tell(board, one, RunEnded(outcome=Outcome(status="completed", undelivered=unread)))
     notices = board.take(LOCAL)
     assert len(notices) == MAX_LINES + 1
-    assert notices[0] == f"{1_000 - MAX_LINES} older notices left out: call list_subagents"
+    assert notices[0] == f"{1_001 - MAX_LINES} older notices left out: call list_subagents"
 
 
 def test_what_happens_before_a_run_is_watched_is_kept_for_a_while() -> None:

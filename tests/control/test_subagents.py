@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+import anyio
 import pytest
 
-from bamboo_mcp.domain.events import SteerUndelivered
+from bamboo_mcp.control.notices import NoticeBoard
+from bamboo_mcp.control.subagents import SubagentTools
+from bamboo_mcp.control.waiting import Waiting
+from bamboo_mcp.domain.events import QuestionAsked, RunEvent
 from bamboo_mcp.domain.ids import (
     Subject,
+    new_call_id,
     new_steer_id,
 )
-from bamboo_mcp.domain.runs import SteerReceipt
+from bamboo_mcp.domain.runs import Steer, SteerReceipt
+from bamboo_mcp.domain.tools import ToolCall, ToolResult
+from bamboo_mcp.ports import ToolContext, ToolExecutor
+from bamboo_mcp.testing.contracts.tool_executor import quiet_context
+from bamboo_mcp.testing.harness import open_harness
+from bamboo_mcp.testing.scripted import Call, ScriptedProvider, Step
+from bamboo_mcp.tools.function import FunctionExecutor, tool, tools_of
 from tests.control.desk import Desk
 from tests.control.doubles import CHOICE, PERMISSION
 
@@ -68,6 +79,73 @@ async def test_a_permission_is_not_a_models_to_give() -> None:
     assert denied["state"] == "answered"
 
 
+async def test_words_are_no_permission_whichever_of_two_questions_they_are_for() -> None:
+    @tool(title="Put", effect="write")
+    async def put(context: ToolContext, *, n: int) -> str:
+        """Put a number."""
+        return "ok"
+
+    calls = (Call(name="put", args={"n": 1}), Call(name="put", args={"n": 2}))
+    async with open_harness(
+        ScriptedProvider(Step(calls=calls), "end"),
+        tools=FunctionExecutor([put]),
+        allow_model_approvals=True,
+    ) as harness:
+        board = NoticeBoard()
+        waiting = Waiting(harness.subagents, board, max_wait_s=5, max_result_chars=40_000)
+        acting = SubagentTools(harness.subagents, harness.questions, board, waiting)
+        tools = FunctionExecutor(tools_of(acting))
+        one = await harness.spawn("put both")
+        asked = 0
+
+        def is_second(event: RunEvent) -> bool:
+            nonlocal asked
+            asked += isinstance(event, QuestionAsked)
+            return asked == 2
+
+        await harness.until(one.subagent_id, is_second)
+        for question in harness.questions.open_questions():
+            given = {"subagent_id": one.subagent_id, "question_id": question.question_id}
+            worded = await answer_subagent(tools, **given, answer="yes please")
+            assert "for permission" in worded.text
+        assert len(harness.questions.open_questions()) == 2
+        for question in harness.questions.open_questions():
+            given = {"subagent_id": one.subagent_id, "question_id": question.question_id}
+            taken = await answer_subagent(tools, **given, decision="allow_once")
+            assert not taken.is_error, taken.text
+        assert (await harness.ended(one.subagent_id)).text == "end"
+
+
+async def test_a_model_may_always_deny() -> None:
+    @tool(title="Put", effect="write")
+    async def put(context: ToolContext) -> str:
+        """Put."""
+        return "ok"
+
+    async with open_harness(
+        ScriptedProvider(Step(calls=(Call(name="put"),)), "end"), tools=FunctionExecutor([put])
+    ) as harness:
+        board = NoticeBoard()
+        waiting = Waiting(harness.subagents, board, max_wait_s=5, max_result_chars=40_000)
+        acting = SubagentTools(harness.subagents, harness.questions, board, waiting)
+        tools = FunctionExecutor(tools_of(acting))
+        one = await harness.spawn("put it")
+        await harness.until(one.subagent_id, lambda event: isinstance(event, QuestionAsked))
+        [question] = harness.questions.open_questions()
+        given = {"subagent_id": one.subagent_id, "question_id": question.question_id}
+        allowed = await answer_subagent(tools, **given, decision="allow_once")
+        assert allowed.error_code == "permission_denied"
+        denied = await answer_subagent(tools, **given, decision="deny")
+        assert not denied.is_error, denied.text
+        assert (await harness.ended(one.subagent_id)).text == "end"
+
+
+async def answer_subagent(tools: ToolExecutor, **arguments: str) -> ToolResult:
+    call = ToolCall(id=new_call_id(), name="answer_subagent", arguments=arguments)
+    with anyio.fail_after(5):
+        return await tools.call_tool(call, quiet_context())
+
+
 @pytest.mark.parametrize("given", [{}, {"answer": "a", "decision": "deny"}])
 async def test_an_answer_is_words_or_a_decision(given: dict[str, str]) -> None:
     desk = Desk()
@@ -104,11 +182,13 @@ async def test_what_happened_meanwhile_comes_with_the_next_answer_once() -> None
     first, second, third = [await desk.spawn(title=title) for title in ("a", "b", "c")]
     desk.subagents.finish(first)
     desk.subagents.ask(second, CHOICE)
-    desk.subagents.happen(third, SteerUndelivered(steer_id=new_steer_id(), text="t"))
+    unread = Steer(steer_id=new_steer_id(), text="t")
+    desk.subagents.finish(third, undelivered=(unread,))
     notices = (await desk.get("list_subagents"))["notices"]
     assert notices[0] == f"{first} (a) finished"
     assert notices[1] == f"{second} (b) asks (q_choice): 'Which version?'"
     assert "ended before it read steer_" in notices[2]
+    assert notices[3:] == [f"{third} (c) finished"]
     assert (await desk.get("list_subagents"))["notices"] == []
 
 

@@ -23,12 +23,7 @@ def choice(question_id: str) -> Question:
 
 async def answer_of(broker: QuestionBroker, question: Question, by_model: Answer) -> Answer:
     def answer(asked: Question) -> None:
-        broker.answer_from_model(
-            asked.question_id,
-            decision=by_model.decision,
-            text=by_model.text,
-            reason=by_model.reason,
-        )
+        broker.answer(asked.question_id, msgspec.structs.replace(by_model, by="model"))
 
     broker.listen(answer)
     with anyio.fail_after(5):
@@ -46,8 +41,13 @@ async def test_a_model_may_grant_a_permission_only_when_the_setting_lets_it() ->
     assert (answer.decision, answer.by) == ("allow_session", "model")
 
 
-@pytest.mark.parametrize("decision", ["allow_once", "allow_session", "deny"])
-async def test_a_permission_answered_by_a_model_stays_open_and_the_setting_is_named(
+async def test_a_model_may_always_deny_a_permission() -> None:
+    answer = await answer_of(QuestionBroker(), make_question("q_1"), Answer(reason="not needed"))
+    assert (answer.decision, answer.by, answer.reason) == ("deny", "model", "not needed")
+
+
+@pytest.mark.parametrize("decision", ["allow_once", "allow_session"])
+async def test_a_permission_granted_by_a_model_stays_open_and_the_setting_is_named(
     decision: str,
 ) -> None:
     broker = QuestionBroker()
@@ -58,15 +58,14 @@ async def test_a_permission_answered_by_a_model_stays_open_and_the_setting_is_na
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(PermissionDenied) as refused:
                 broker.answer(QuestionId("q_1"), answer)
-            with pytest.raises(PermissionDenied):
-                broker.answer_from_model(QuestionId("q_1"), decision=answer.decision)
             assert "permissions.allow_model_approvals" in refused.value.hint
             assert len(broker.open_questions()) == 1
             assert broker.answer(QuestionId("q_1"), Answer(decision="allow_once", by="person"))
 
 
 async def test_a_model_that_answers_what_is_not_open_is_told_so() -> None:
-    assert not QuestionBroker().answer_from_model(QuestionId("q_1"), decision="allow_once")
+    answer = Answer(decision="allow_once", by="model")
+    assert not QuestionBroker().answer(QuestionId("q_1"), answer)
 
 
 async def test_who_shows_a_question_learns_when_it_is_closed() -> None:
@@ -87,24 +86,6 @@ async def test_who_shows_a_question_learns_when_it_is_closed() -> None:
             askers.cancel_scope.cancel()
         await broker.closed(QuestionId("q_1"))
         await broker.closed(QuestionId("q_never"))
-
-
-async def test_closing_the_broker_denies_everything_with_the_reason() -> None:
-    broker = QuestionBroker()
-    answers: list[Answer] = []
-
-    async def ask(key: str) -> None:
-        answers.append(await broker.ask(make_question(key)))
-
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as group:
-            for key in ("q_1", "q_2"):
-                group.start_soon(ask, key)
-            await anyio.wait_all_tasks_blocked()
-            broker.close_all("the server stops")
-            assert broker.open_questions() == ()
-    closed = Answer(decision="deny", by="closed", reason="the server stops")
-    assert answers == [closed, closed]
 
 
 async def test_the_same_question_cannot_be_open_twice() -> None:

@@ -16,6 +16,7 @@ from bamboo_mcp.contributions import (
     Services,
     ToolsContribution,
 )
+from bamboo_mcp.domain.errors import PluginError
 from bamboo_mcp.domain.events import EventRecord
 from bamboo_mcp.domain.ids import RunId, SessionId
 from bamboo_mcp.domain.runs import RunRequest
@@ -359,18 +360,43 @@ def test_what_later_hooks_return_is_kept() -> None:
 def test_tools_are_denied_by_every_plugin_that_says_so() -> None:
     class Denies:
         @hookimpl
-        def deny_tools(self, request: RunRequest) -> list[Any]:
-            return [f"tool_of_{request.run_id}", 5]
+        def deny_tools(self, request: RunRequest) -> list[str]:
+            return [f"tool_of_{request.run_id}", "other"]
 
-    class Fails:
+    class HasNoObjection:
         @hookimpl
-        def deny_tools(self) -> list[str]:
-            raise OSError("policy server")
+        def deny_tools(self) -> None:
+            return None
 
-    made = host(one=Denies(), two=Fails(), three=Gives())
+    made = host(one=Denies(), two=HasNoObjection(), three=Gives())
+    assert made.deny_tools(REQUEST) == ("tool_of_run_1", "other")
+    assert made.faults == ()
+
+
+async def never() -> list[str]:
+    return []
+
+
+def policy_server_is_down() -> list[str]:
+    raise OSError("policy server")
+
+
+@pytest.mark.parametrize(
+    "answer", [policy_server_is_down, lambda: "run_command", lambda: ["run_command", 5], never]
+)
+def test_a_deny_tools_hook_that_gives_no_answer_refuses_every_run(
+    answer: Callable[[], object],
+) -> None:
+    class Guard:
+        @hookimpl
+        def deny_tools(self) -> Any:
+            return answer()
+
+    made = host(quiet=Gives(), guard=Guard())
     for _ in range(3):
-        assert made.deny_tools(REQUEST) == ("tool_of_run_1",)
-    assert sorted(faults(made)) == [("one", "deny_tools"), ("two", "deny_tools")]
+        with pytest.raises(PluginError, match=r"hook deny_tools of plugin 'guard'"):
+            made.deny_tools(REQUEST)
+    assert faults(made) == [("guard", "deny_tools")]
 
 
 def test_faults_that_never_end_do_not_fill_the_memory() -> None:
@@ -384,7 +410,8 @@ def test_faults_that_never_end_do_not_fill_the_memory() -> None:
 
     made = host(bad=Fails())
     for _ in range(MAX_FAULTS + 10):
-        made.deny_tools(REQUEST)
+        with pytest.raises(PluginError):
+            made.deny_tools(REQUEST)
     assert len(made.faults) == MAX_FAULTS
 
 

@@ -10,6 +10,7 @@ from bamboo_mcp.domain.events import EventRecord, RoundStarted, RunEnded, RunSta
 from bamboo_mcp.domain.ids import OwnerId, RunId, SessionId, new_run_id
 from bamboo_mcp.domain.runs import Outcome
 from bamboo_mcp.ports import EventLog
+from bamboo_mcp.runs.listeners import until_it_raises
 from bamboo_mcp.runs.log import FileEventLog
 from bamboo_mcp.runs.memory_log import MemoryEventLog
 from tests.disk.failing_calls import FullDisk
@@ -141,7 +142,7 @@ async def test_damaged_and_unknown_events_are_stepped_over(
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
-async def test_listeners_hear_everything_in_order_and_a_bad_one_is_dropped(
+async def test_listeners_hear_everything_in_order_and_one_that_raises_stops_nobody(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Journals("process") as journals:
@@ -152,11 +153,15 @@ async def test_listeners_hear_everything_in_order_and_a_bad_one_is_dropped(
         def bad(record: EventRecord) -> None:
             raise ZeroDivisionError
 
+        def gives_up(record: EventRecord) -> None:
+            raise SystemExit(3)
+
         def causes_another(record: EventRecord) -> None:
             if record.run_id == one:
                 log.append(other, TextDelta(text="because of it"))
 
         log.listen(bad)
+        until_it_raises(log.listen, gives_up)
         log.listen(causes_another)
         remove = log.listen(lambda record: heard.append((record.run_id, record.seq)))
         log.append(one, RoundStarted(round=1))
@@ -164,7 +169,8 @@ async def test_listeners_hear_everything_in_order_and_a_bad_one_is_dropped(
         remove()
         log.append(one, RoundStarted(round=3))
         assert heard == [(one, 1), (other, 1), (one, 2), (other, 2)]
-        assert caplog.text.count("raised and is dropped") == 1
+        assert caplog.text.count("bad at 0x") == len(heard) + 2, "the core's is kept"
+        assert caplog.text.count("raised and is dropped") == 1, "a plugin's is not"
 
 
 def test_both_logs_are_event_logs(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ async def test_two_processes_write_the_same_and_other_sessions_and_lose_nothing(
         for name in ("shared_0", "shared_1", "shared_2", "own_p", "own_q"):
             session = await store.load(SessionId(name))
             path = tmp_path / "sessions" / name / "messages.jsonl"
-            page = read_journal(str(path), "session", strict=True)
+            page = read_journal(str(path), "session")
+            assert not page.damage
             assert [record.seq for record in page.records] == list(range(1, page.last_seq + 1))
             here: list[tuple[str, int]] = []
             for message in session.messages:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from bamboo_mcp.domain.errors import WorkspaceError
 from bamboo_mcp.domain.messages import ImageBlock, RawBlock, TextBlock
-from bamboo_mcp.domain.tools import ToolCall, ToolResult, error_result, text_result
+from bamboo_mcp.domain.tools import Group, ToolCall, ToolResult, error_result, text_result
 from bamboo_mcp.ports import ToolContext
 from bamboo_mcp.testing.contracts.tool_executor import quiet_context
 from bamboo_mcp.tools.bounded import BoundedExecutor
@@ -145,6 +145,23 @@ async def test_a_long_answer_keeps_head_and_tail_and_says_how_much_is_missing() 
     kept = len(result.text) - len(cut) - 1
     assert f"{len(lines) - kept} of {len(lines)} characters" in cut
     assert len(result.text) <= 1000 + len(cut) + 2
+
+
+@pytest.mark.parametrize(("group", "kept"), [("plugins", False), ("workspace", True)])
+async def test_a_group_with_limits_of_its_own_keeps_to_those(group: Group, kept: bool) -> None:
+    tools = SmallTools(
+        (spec("loud", group=group), answering(text_result("x" * 900))),
+        (spec("large", group=group), answering(text_result("ok", structured={"x": "y" * 900}))),
+    )
+    executor = BoundedExecutor(
+        Listed(tools),
+        validators=Validators(),
+        group_limits={"plugins": ResultLimits(text=100, structured=100)},
+    )
+    loud = await executor.call_tool(call("loud"), quiet_context())
+    large = await executor.call_tool(call("large"), quiet_context())
+    assert (len(loud.text) == 900) is kept
+    assert (large.error_code == "") is kept
 
 
 async def test_an_answer_without_line_ends_is_cut_too() -> None:

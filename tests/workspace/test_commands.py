@@ -131,7 +131,7 @@ async def test_at_the_time_limit_the_whole_family_is_ended_and_the_output_kept(
             "run_command", command=f"echo begun; {FAMILY} sleep 300", timeout_s=2
         )
     assert result.is_error
-    assert result.error_code == "command_timed_out"
+    assert result.error_code == "timeout"
     assert "begun" in result.text
     assert family_is_gone(workspace.root)
 
@@ -141,7 +141,7 @@ async def test_the_deadline_of_the_call_counts_too(tmp_path: Path) -> None:
     workspace.context = replace(workspace.context, deadline=anyio.current_time() + 1.3)
     with anyio.fail_after(5):
         result = await workspace.call("run_command", command="sleep 300")
-    assert result.error_code == "command_timed_out"
+    assert result.error_code == "timeout"
 
 
 async def test_a_cancelled_call_ends_the_whole_family_before_it_returns(tmp_path: Path) -> None:
