@@ -25,6 +25,10 @@ class RunClock:
         """Seconds worked; time spent waiting for answers is not in it once the answer is there."""
         return anyio.current_time() - self.started
 
+    def expired(self) -> bool:
+        """The run's time is up; never while an answer is waited for."""
+        return not self._pauses and anyio.current_time() >= self.deadline
+
     def call_deadline(self) -> float:
         """What a tool call that starts now is told: infinite while an answer is waited for.
 

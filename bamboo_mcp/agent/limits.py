@@ -7,8 +7,8 @@ from bamboo_mcp.domain.events import LimitNear
 from bamboo_mcp.domain.runs import Limits
 from bamboo_mcp.domain.usage import NO_USAGE, Usage
 
-FINAL_ROUND_S = 60.0
-"""How long the last round may take when the run's time is up."""
+FINAL_ROUND_S = (5.0, 60.0)
+"""The last round, when time is up, may take a quarter of the run's time, within these bounds."""
 
 
 class RunLimits:
@@ -47,6 +47,14 @@ class RunLimits:
         if near is not None:
             self._warned |= {near.limit}
         return near
+
+    @property
+    def final_round_s(self) -> float:
+        least, most = FINAL_ROUND_S
+        return min(max(self._limits.timeout_s / 4, least), most)
+
+    def out_of_time(self) -> LimitNear:
+        return LimitNear(limit="timeout_s", value=self._limits.timeout_s, final=True)
 
     def _measures(self, round_number: int) -> list[tuple[str, float, float]]:
         limits = self._limits

@@ -14,7 +14,7 @@ import anyio.lowlevel
 
 from bamboo_mcp.agent.call_contexts import CallContexts
 from bamboo_mcp.agent.clock import RunClock
-from bamboo_mcp.agent.limits import FINAL_ROUND_S, CallLimits, RunLimits
+from bamboo_mcp.agent.limits import CallLimits, RunLimits
 from bamboo_mcp.agent.model_call import Draft, ask_model
 from bamboo_mcp.agent.tool_calls import RoundCalls, sequential_names
 from bamboo_mcp.domain.errors import LimitReached
@@ -112,7 +112,13 @@ class Loop:
         while not self._done:
             if self._inbox.cancel_reason is not None:
                 raise Stopped
-            if last := await self._rounds_until_cut():
+            # A scope whose time is up lets nothing run inside: look before entering one.
+            last: LimitNear | None
+            if self._clock.expired():
+                last = self._begin_round() or self.limits.out_of_time()
+            else:
+                last = await self._rounds_until_cut()
+            if last is not None:
                 if last.value:
                     await self._last_round(last)
                 raise LimitReached(
@@ -286,7 +292,7 @@ class Loop:
     async def _last_round(self, reached: LimitNear) -> None:
         """One round without tools, so that an answer still comes out; then the run ends."""
         self._notify(reached, "You have no tools any more. Answer now with what you have.")
-        with anyio.CancelScope(deadline=anyio.current_time() + FINAL_ROUND_S) as step:
+        with anyio.CancelScope(deadline=anyio.current_time() + self.limits.final_round_s) as step:
             self._inbox.on_interrupt(
                 lambda: step.cancel() if self._inbox.cancel_reason is not None else None
             )

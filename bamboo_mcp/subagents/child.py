@@ -90,6 +90,7 @@ class Child:
         "run_ended",
         "spec",
         "subagent_id",
+        "told_seq",
         "waiting_for_slot",
         "waiting_steers",
     )
@@ -111,6 +112,8 @@ class Child:
         """Its log has a `RunEnded`; for others it is over a flush later, when `ended` is set."""
         self.changed_seq = 0
         """Sequence of the event that last asked a question or ended the run."""
+        self.told_seq = 0
+        """The last such event that a wait handed to who spawned it."""
         self._watchers: list[Callable[[Child], None]] = []
 
     def steer(self, steer: Steer) -> None:

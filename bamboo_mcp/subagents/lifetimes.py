@@ -62,6 +62,10 @@ class Lifetimes:
     def unfinished(self) -> Sequence[Child]:
         return [self._children[id] for id in self._unfinished]
 
+    def known(self) -> Sequence[Child]:
+        """All that are still in memory, the ended ones too."""
+        return list(self._children.values())
+
     @property
     def unfinished_count(self) -> int:
         return len(self._unfinished)

@@ -251,19 +251,23 @@ class SubagentManager:
         children = [await self._awaitable(id, caller) for id in dict.fromkeys(subagent_ids)]
         wait = Wait(children, mode, seen)
         deadline = anyio.current_time() + timeout_s
-        done = False
+        woken = False
         async with anyio.create_task_group() as group:
             for child in children:
                 if not child.ended and self._lifetimes.find(child.subagent_id) is not child:
                     group.start_soon(self._foreign.follow, child)
-            while not done and (left := deadline - anyio.current_time()) > 0:
+            while not woken and (left := deadline - anyio.current_time()) > 0:
                 step = min(left, CHANGE_INTERVAL_S) if on_change else left
-                done = await wait.until_satisfied(step)
-                if on_change and not done:
+                woken = await wait.until_satisfied(step)
+                if on_change and not woken:
                     on_change([await self._view(child) for child in children])
             group.cancel_scope.cancel()
-        done = done or await wait.until_satisfied(0)
-        return WaitResult(subagents=tuple([await self._view(c) for c in children]), done=done)
+        done = wait.holds()
+        views = tuple([await self._view(child) for child in children])
+        for child in children:
+            if child.spec.caller == caller:
+                child.told_seq = child.changed_seq
+        return WaitResult(subagents=views, done=done)
 
     async def list_subagents(
         self,
@@ -303,8 +307,13 @@ class SubagentManager:
         raise UnknownId(f"subagent {subagent_id!r} was never sent a message {steer_id!r}")
 
     def unfinished_of(self, caller: Subject) -> Sequence[SubagentId]:
-        """What this caller has under way in this process, oldest first."""
-        mine = [c for c in self._lifetimes.unfinished() if c.spec.caller == caller]
+        """What this caller has under way here, and what ended and no wait has told it yet."""
+        mine = [
+            child
+            for child in self._lifetimes.known()
+            if child.spec.caller == caller
+            and (not child.ended or child.changed_seq > child.told_seq)
+        ]
         return [child.subagent_id for child in sorted(mine, key=lambda c: c.created_at)]
 
     async def _view(self, child: Child) -> Subagent:

@@ -86,7 +86,11 @@ def view_of_child(child: Child, state: RunState | RunTrack) -> Subagent:
     else:
         # Its end is written and not yet safe on the disk: nobody is told before it is.
         status, ended_at = "running", None
-    whole = msgspec.structs.replace(whole, status=status, outcome=child.outcome, ended_at=ended_at)
+    # A cursor given out while the end is not told yet must not cover it.
+    last_seq = whole.last_seq if child.ended else whole.last_seq - 1
+    whole = msgspec.structs.replace(
+        whole, status=status, outcome=child.outcome, ended_at=ended_at, last_seq=last_seq
+    )
     return view(child.spec, child.subagent_id, child.created_at, whole, child.record)
 
 

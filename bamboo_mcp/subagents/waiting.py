@@ -14,8 +14,8 @@ from bamboo_mcp.subagents.child import Child
 class Wait:
     """A wait for `all` of them to end, or for `any`; an open question ends both early.
 
-    `fresh(child)` says whether the caller has not seen this child's latest change yet: an end or a
-    question it knows already does not satisfy `any` again.
+    What the caller has seen already (an end, by its cursor; a question, by any wait that told of
+    it) does not end a wait again.
     """
 
     def __init__(
@@ -28,7 +28,10 @@ class Wait:
         self._children = children
 
     async def until_satisfied(self, timeout_s: float) -> bool:
-        """True when the condition holds, False when time was up first. May be called again."""
+        """True when woken, by the condition or by a question; False when time was up first.
+
+        May be called again.
+        """
         # Between two calls nobody watches: look anew, then watch, with no await in between.
         self._unfinished = {id(child) for child in self._children if not child.ended}
         if self._satisfied_at_once():
@@ -46,14 +49,23 @@ class Wait:
     def _satisfied_at_once(self) -> bool:
         if not self._unfinished:
             return True
-        if any(child.record.questions and self._fresh(child) for child in self._children):
+        if any(child.record.questions and self._unheard(child) for child in self._children):
             return True
+        return self._one_is_enough()
+
+    def holds(self) -> bool:
+        """All of them ended; with `any`, one the caller has not seen ended."""
+        return all(child.ended for child in self._children) or self._one_is_enough()
+
+    def _one_is_enough(self) -> bool:
         return self._mode == "any" and any(
-            child.ended and self._fresh(child) for child in self._children
+            child.ended and child.changed_seq > self._seen.get(child.subagent_id, 0)
+            for child in self._children
         )
 
-    def _fresh(self, child: Child) -> bool:
-        return child.changed_seq > self._seen.get(child.subagent_id, 0)
+    def _unheard(self, child: Child) -> bool:
+        """It asks something that no wait has told yet: a known question wakes nobody again."""
+        return child.changed_seq > max(self._seen.get(child.subagent_id, 0), child.told_seq)
 
     def _on_change(self, child: Child) -> None:
         if child.ended:

@@ -375,3 +375,27 @@ async def test_cancel_in_mid_stream_keeps_the_text_that_was_shown() -> None:
         messages = await history(harness, child.subagent_id)
     assert (outcome.status, outcome.text) == ("cancelled", "one ")
     assert messages[-1].text == "one "
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "first"), [(0.000001, "never asked"), (0.05, Step(text="slow", delay_ms=60_000))]
+)
+async def test_time_that_is_up_ends_the_run_with_one_last_answer(
+    timeout_s: float, first: Step | str
+) -> None:
+    provider = ScriptedProvider(first, "short answer")
+    async with open_harness(provider) as harness:
+        outcome = await harness.run("go", limits=Limits(timeout_s=timeout_s))
+    assert (outcome.status, outcome.error_code) == ("error", "limit_reached")
+    assert "timeout_s" in outcome.error
+
+
+async def test_time_that_is_up_in_a_tool_ends_the_run_with_one_last_answer() -> None:
+    lab = Lab()
+    provider = ScriptedProvider(calls(("hold", {})), "what I have")
+    async with open_harness(provider, tools=FunctionExecutor(tools_of(lab))) as harness:
+        child = await harness.spawn("go", limits=Limits(timeout_s=0.2))
+        outcome = await harness.ended(child.subagent_id)
+        messages = await history(harness, child.subagent_id)
+    assert (outcome.error_code, outcome.text) == ("limit_reached", "what I have")
+    assert_every_call_is_answered(messages)
