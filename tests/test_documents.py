@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bamboo_mcp.plugin_host import hookspecs
+from bamboo_mcp.providers.script_file import parse_script
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,6 +78,11 @@ def test_the_json_of_the_readme_and_the_examples_is_json() -> None:
     assert found
     for text in [*found, (ROOT / "examples/claude_desktop_config.json").read_text("utf-8")]:
         assert json.loads(text)["mcpServers"]["bamboo"]["args"][0] == "serve"
+
+
+def test_the_scripted_model_of_the_readme_can_be_read() -> None:
+    [text] = blocks("yaml")
+    assert len(parse_script(text, "README.md").steps) == 3
 
 
 def test_the_client_example_runs(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from bamboo_mcp.domain.questions import Answer, Decision, Question
 
 NOBODY = (
     "nobody is there to answer: standard input is not a terminal. `run --mode accept_edits` lets "
-    "files be changed unasked"
+    "files be changed unasked; commands ask in every mode but bypass"
 )
 
 _WORDS: Mapping[str, Decision] = {
@@ -26,6 +26,10 @@ _WORDS: Mapping[str, Decision] = {
 
 
 class Lines(Protocol):
+    def forget(self) -> None:
+        """Drop what was typed so far."""
+        ...
+
     async def read_line(self) -> str | None: ...
 
 
@@ -55,6 +59,8 @@ class Person:
         return await self._choice(question)
 
     async def _permission(self) -> Answer:
+        # An answer typed before the question was shown would allow something unread.
+        self._lines.forget()
         while True:
             typed = await self._prompt("Allow? y = once, s = for this session, n = no: ")
             if typed is None:

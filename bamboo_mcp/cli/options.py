@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from bamboo_mcp.cli.application import Application
+    from bamboo_mcp.domain.questions import PermissionMode
     from bamboo_mcp.settings import Settings
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -113,3 +114,14 @@ _OPTIONS = (
         help="Say more on standard error; show tracebacks.",
     ),
 )
+
+
+def check_mode(flag: str, asked: PermissionMode | None, settings: Settings) -> None:
+    """Settings narrow a mode that is freer than they allow; who asked for it by `flag` is told."""
+    granted = settings.permissions.default_mode
+    if asked is not None and granted != asked:
+        raise click.UsageError(
+            f"{flag} {asked} is freer than permissions.max_mode = "
+            f"{settings.permissions.max_mode!r} "
+            f"({settings.source_of('permissions.max_mode')}) allows; add --max-mode {asked}"
+        )

@@ -11,7 +11,7 @@ from bamboo_mcp.cli.asking import Asker, NobodyThere, Person
 from bamboo_mcp.cli.collector import settle
 from bamboo_mcp.cli.failures import CANCELLED, ERROR
 from bamboo_mcp.cli.logs import configure_logging
-from bamboo_mcp.cli.options import Invocation, invocation, settings_options
+from bamboo_mcp.cli.options import Invocation, check_mode, invocation, settings_options
 from bamboo_mcp.cli.screen import JsonLines, Screen, View
 from bamboo_mcp.cli.signals import interrupts
 from bamboo_mcp.cli.terminal import StandardInput
@@ -31,6 +31,7 @@ _EXIT_CODES = {"completed": 0, "cancelled": CANCELLED, "error": ERROR, "lost": E
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on standard output.")
 @click.option("--mode", type=click.Choice(MODES), help="What may happen without asking you.")
+@click.option("--max-mode", type=click.Choice(MODES), help="The freest mode any run may have.")
 @click.option("--max-rounds", type=int, metavar="N", help="Most model calls.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Longest time.")
 @click.option("--system", default="", metavar="TEXT", help="System prompt.")
@@ -40,6 +41,7 @@ def run(
     task: str,
     as_json: bool,
     mode: PermissionMode | None,
+    max_mode: PermissionMode | None,
     max_rounds: int | None,
     timeout: float | None,
     system: str,
@@ -51,11 +53,15 @@ def run(
     cancelled.
     """
     said = invocation()
-    flags: dict[str, object] = {"limits.max_rounds": max_rounds, "limits.timeout_s": timeout}
-    if mode is not None:
-        # The person who could set max_mode is the one who asks for this.
-        flags |= {"permissions.default_mode": mode, "permissions.max_mode": mode}
-    settings = said.settings(flags)
+    settings = said.settings(
+        {
+            "limits.max_rounds": max_rounds,
+            "limits.timeout_s": timeout,
+            "permissions.default_mode": mode,
+            "permissions.max_mode": max_mode,
+        }
+    )
+    check_mode("--mode", mode, settings)
     spec = SubagentSpec(
         task=_task(task),
         system_prompt=system,

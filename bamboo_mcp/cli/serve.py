@@ -8,7 +8,7 @@ import click
 
 from bamboo_mcp.cli.collector import settle
 from bamboo_mcp.cli.logs import configure_logging
-from bamboo_mcp.cli.options import invocation, settings_options
+from bamboo_mcp.cli.options import check_mode, invocation, settings_options
 from bamboo_mcp.cli.version import installed_version
 from bamboo_mcp.domain.questions import MODES, PermissionMode
 
@@ -49,20 +49,11 @@ def serve(
             "permissions.max_mode": max_mode,
         }
     )
-    _check_mode(permission_mode, settings)
+    check_mode("--permission-mode", permission_mode, settings)
     from bamboo_mcp.server.process import run_server
 
     with configure_logging(settings, verbose=said.verbose):
         context.exit(run_server(lambda shutdown: serve_app(settings, shutdown)))
-
-
-def _check_mode(asked: PermissionMode | None, settings: Settings) -> None:
-    granted = settings.permissions.default_mode
-    if asked is not None and granted != asked:
-        raise click.UsageError(
-            f"--permission-mode {asked} is freer than permissions.max_mode = {granted!r} "
-            f"({settings.source_of('permissions.max_mode')}) allows; add --max-mode {asked}"
-        )
 
 
 async def serve_app(settings: Settings, shutdown: Shutdown) -> None:

@@ -11,11 +11,16 @@ _CHUNK_BYTES = 4096
 
 
 class StandardInput:
-    """Lines that a person types. Waiting for one can be cancelled; what was typed ahead is kept."""
+    """Lines that a person types. Waiting for one can be cancelled; what was typed then is kept."""
 
     def __init__(self, fd: int = 0) -> None:
         self._fd = fd
         self._typed = b""
+
+    def forget(self) -> None:
+        """Drop what was typed before anybody asked: it answers nothing."""
+        self._typed = b""
+        _drop_input(self._fd)
 
     async def read_line(self) -> str | None:
         """The next line without its end, or None when there will be no more."""
@@ -29,6 +34,12 @@ class StandardInput:
 
 
 if sys.platform == "win32":
+
+    def _drop_input(fd: int) -> None:
+        import msvcrt
+
+        while msvcrt.kbhit():
+            msvcrt.getwch()
 
     async def _read(fd: int) -> bytes:
         # A console cannot be waited for; the thread is a daemon and ends with the process.
@@ -47,6 +58,12 @@ if sys.platform == "win32":
         return chunks[0]
 
 else:
+
+    def _drop_input(fd: int) -> None:
+        import termios
+
+        if os.isatty(fd):
+            termios.tcflush(fd, termios.TCIFLUSH)
 
     async def _read(fd: int) -> bytes:
         await anyio.wait_readable(fd)

@@ -74,8 +74,10 @@ class QuestionBroker:
         ):
             raise PermissionDenied(
                 f"question {question_id} asks for a permission, which a model may not grant",
-                hint="A person has to allow it, or has to set permissions.allow_model_approvals = "
-                "true before this server starts. You can wait for them, or answer deny.",
+                hint="Only a person may allow it. The person who runs this server can set "
+                "permissions.allow_model_approvals = true, or permissions.default_mode = "
+                '"accept_edits" for files, and start it again; in `bamboo-mcp run` they are asked '
+                "at the terminal. You can answer deny, or cancel the subagent.",
             )
         entry.answer = answer
         self._close(entry)

@@ -13,9 +13,9 @@ from msgspec import Meta
 from bamboo_mcp.domain.errors import InvalidInput
 from bamboo_mcp.ports import ToolContext
 from bamboo_mcp.tools.function import tool
-from bamboo_mcp.workspace.bounds import Bounds, cut_line, fit_lines, shown_name
+from bamboo_mcp.workspace.bounds import Bounds, cut_line, fit_lines, shown_name, shown_size
 from bamboo_mcp.workspace.door import Door
-from bamboo_mcp.workspace.hits import FileHits, Hits, Output, Search
+from bamboo_mcp.workspace.hits import MAX_SEARCHED_BYTES, FileHits, Hits, Output, Search
 from bamboo_mcp.workspace.opening import open_door
 from bamboo_mcp.workspace.roots import refuse_special, relative_path, root_of
 from bamboo_mcp.workspace.searchers import search_with_python, search_with_ripgrep, searchable
@@ -91,6 +91,12 @@ class SearchTools:
         status = door.look(search.start)
         if not stat.S_ISDIR(status.st_mode):
             refuse_special(status.st_mode, search.start)
+            if status.st_size > MAX_SEARCHED_BYTES:
+                hits.more = (
+                    f"{shown_name(search.start)} is larger than "
+                    f"{shown_size(MAX_SEARCHED_BYTES)} and was not searched"
+                )
+                return
             await search_with_python(door, search, hits, one_file=True)
             return
         program = shutil.which(self._ripgrep) if self._ripgrep else None

@@ -120,6 +120,9 @@ class Typed:
         self._lines = list(lines)
         self.waiting = anyio.Event()
 
+    def forget(self) -> None:
+        """Nothing was typed ahead."""
+
     async def read_line(self) -> str | None:
         if not self._lines:
             self.waiting.set()

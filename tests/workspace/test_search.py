@@ -196,3 +196,10 @@ async def test_a_cancelled_search_ends_at_once(tmp_path: Path) -> None:
         with anyio.move_on_after(0.2) as scope:
             await workspace.call("search_files", pattern=r"(a|a|a|aa)+$")
     assert scope.cancelled_caught
+
+
+async def test_a_named_file_that_is_too_large_to_search_is_said(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    (workspace.root / "big.txt").write_bytes(b"y" * (3 * 1024 * 1024))
+    text = await workspace.text("search_files", pattern="y", path="big.txt")
+    assert "big.txt is larger than" in text
