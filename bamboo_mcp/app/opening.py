@@ -131,7 +131,7 @@ def _assemble(
     questions = QuestionBroker(allow_model_approvals=settings.permissions.allow_model_approvals)
     execution = RunExecution(log=storage.log, sessions=storage.sessions, owner=storage.owner)
     launchers: dict[str, Launcher] = {}
-    notices = NoticeBoard(storage.log.listen)
+    notices = NoticeBoard(lambda hear: storage.log.listen(hear, NoticeBoard.KINDS))
     subagents = make_subagents(
         settings,
         storage,

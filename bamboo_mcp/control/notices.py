@@ -89,6 +89,9 @@ class NoticeBoard:
             self._unsubscribe()
             self._unsubscribe = None
 
+    KINDS = frozenset((QuestionAsked, QuestionAnswered))
+    """The events it wants to hear of."""
+
     def emit(self, record: EventRecord) -> None:
         if isinstance(record.event, QuestionAsked | QuestionAnswered):
             self._hear(record.run_id, record.event)

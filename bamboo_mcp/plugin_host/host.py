@@ -85,6 +85,8 @@ class PluginHost:
         self.skills = tuple(item for _, item in self._collected("contribute_skills"))
         self.upstreams = tuple(item for _, item in self._collected("contribute_upstreams"))
         self.commands = tuple(item for _, item in self._collected("contribute_commands"))
+        self._deniers = self._answering("deny_tools")
+        """Asked before every run; nobody joins or leaves after the start."""
 
     @property
     def faults(self) -> tuple[PluginFault, ...]:
@@ -123,7 +125,7 @@ class PluginHost:
         """
         hook = "deny_tools"
         denied: list[str] = []
-        for plugin, impl in self._answering(hook):
+        for plugin, impl in self._deniers:
             before = self._failures
             answer = self._ask(hook, impl, {"request": request})
             if self._failures == before and answer is not None:

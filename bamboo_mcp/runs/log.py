@@ -140,7 +140,7 @@ class FileEventLog:
     def listen(self, listener: Listener, kinds: Kinds | None = None) -> Callable[[], None]:
         """Tell `listener` of every event this process appends, or of those of `kinds`.
 
-        It is called inline: it must neither block nor raise. One that raises is dropped. The
+        It is called inline: it must neither block nor raise. What it raises is logged. The
         returned function takes it away again.
         """
         return self._listeners.add(listener, kinds)
