@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from anyio.abc import TaskGroup
 
 from bamboo_mcp.app.storage import Storage
-from bamboo_mcp.domain.runs import Outcome
+from bamboo_mcp.control.notices import NoticeBoard
+from bamboo_mcp.domain.value import Value
 from bamboo_mcp.ports import Launcher, Models, Questions
 from bamboo_mcp.runs.execution import RunExecution
 from bamboo_mcp.settings import Settings
 from bamboo_mcp.subagents.admission import Admission, SubagentRules
-from bamboo_mcp.subagents.child import Child
 from bamboo_mcp.subagents.directory import Directory
 from bamboo_mcp.subagents.lifetimes import Lifetimes
 from bamboo_mcp.subagents.manager import SubagentManager
@@ -30,7 +28,15 @@ SPAWN_TOOLS = (
 """What a subagent does not have unless it may spawn (reference 10.1)."""
 
 
-def make_subagents(
+class Crew(Value, frozen=True, kw_only=True):
+    """The subagents, how they are launched (filled by plugins later), and what is told of them."""
+
+    subagents: SubagentManager
+    launchers: dict[str, Launcher]
+    notices: NoticeBoard
+
+
+def make_crew(
     settings: Settings,
     storage: Storage,
     *,
@@ -38,14 +44,10 @@ def make_subagents(
     models: Models,
     questions: Questions,
     execution: RunExecution,
-    launchers: Mapping[str, Launcher],
     group: TaskGroup,
-    on_end: Callable[[Child, Outcome], None],
-) -> SubagentManager:
-    """`launchers` may still be empty; it is looked into at each spawn.
-
-    `on_end` is told of each end once it is safe on the disk.
-    """
+) -> Crew:
+    launchers: dict[str, Launcher] = {}
+    notices = NoticeBoard(lambda hear: storage.log.listen(hear, NoticeBoard.KINDS))
     chosen = settings.subagents
     rules = SubagentRules(
         default_isolation=chosen.isolation,
@@ -62,10 +64,10 @@ def make_subagents(
         execution=execution,
         max_concurrent=rules.max_concurrent,
         release=storage.board.release,
-        on_end=on_end,
+        on_end=lambda child, outcome: notices.ended(child.request.run_id, outcome),
     )
     storage.log.listen(lifetimes.observe, lifetimes.KINDS)
-    return SubagentManager(
+    subagents = SubagentManager(
         admission=Admission(
             rules,
             launchers=launchers,
@@ -80,3 +82,4 @@ def make_subagents(
         questions=questions,
         owner=storage.owner,
     )
+    return Crew(subagents=subagents, launchers=launchers, notices=notices)

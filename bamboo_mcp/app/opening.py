@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from bamboo_mcp.app.crew import make_subagents
+from bamboo_mcp.app.crew import Crew, make_crew
+from bamboo_mcp.app.report import report
 from bamboo_mcp.app.storage import Storage, home_storage, memory_storage
 from bamboo_mcp.app.toolbox import Toolbox
 from bamboo_mcp.contributions import Services
@@ -21,8 +22,8 @@ from bamboo_mcp.plugin_host.host import PluginHost
 from bamboo_mcp.plugin_host.sources import ModuleSource, PluginSource
 from bamboo_mcp.ports import (
     EventLog,
+    Execute,
     Inbox,
-    Launcher,
     Models,
     Questions,
     Runs,
@@ -123,52 +124,33 @@ def _assemble(
 ) -> App:
     from bamboo_mcp.agent.run import Agent
     from bamboo_mcp.compaction.stop import StopWhenFull
-    from bamboo_mcp.control.notices import NoticeBoard
     from bamboo_mcp.permissions.questions import QuestionBroker
     from bamboo_mcp.runs.execution import RunExecution
-    from bamboo_mcp.runs.listeners import until_it_raises
 
     questions = QuestionBroker(allow_model_approvals=settings.permissions.allow_model_approvals)
     execution = RunExecution(log=storage.log, sessions=storage.sessions, owner=storage.owner)
-    launchers: dict[str, Launcher] = {}
-    notices = NoticeBoard(lambda hear: storage.log.listen(hear, NoticeBoard.KINDS))
-    subagents = make_subagents(
+
+    async def execute(request: RunRequest, inbox: Inbox) -> Outcome:
+        return await execution.execute(request, agent, inbox)
+
+    async def health() -> Mapping[str, Any]:
+        return await report(host, toolbox, workspace)
+
+    crew = make_crew(
         settings,
         storage,
         workspace=workspace,
         models=models,
         questions=questions,
         execution=execution,
-        launchers=launchers,
         group=group,
-        on_end=lambda child, outcome: notices.ended(child.request.run_id, outcome),
     )
-
-    async def execute(request: RunRequest, inbox: Inbox) -> Outcome:
-        return await execution.execute(request, agent, inbox)
-
-    async def health() -> Mapping[str, Any]:
-        return await _report(host, toolbox, workspace)
-
-    services = Services(
-        settings=settings,
-        home=storage.home,
-        subagents=subagents,
-        models=models,
-        questions=questions,
-        sessions=storage.sessions,
-        log=storage.log,
-        runs=storage.board,
-        health=health,
-        execute=execute,
-        listen=partial(until_it_raises, storage.log.listen),
-        notices=notices,
-    )
+    services = _services(settings, storage, models, questions, crew, execute, health)
     toolbox = Toolbox(settings, host, services)
     agent = Agent(
         models=models, tools_for=toolbox.for_run, questions=questions, compactor=StopWhenFull()
     )
-    launchers.update(host.make_launchers(services))
+    crew.launchers.update(host.make_launchers(services))
     for sink in host.make_event_sinks(services).values():
         services.listen(sink.emit)
     return App(
@@ -176,7 +158,7 @@ def _assemble(
         home=storage.home,
         workspace=workspace,
         tools=toolbox.for_clients(),
-        subagents=subagents,
+        subagents=crew.subagents,
         models=models,
         sessions=storage.sessions,
         log=storage.log,
@@ -187,22 +169,29 @@ def _assemble(
     )
 
 
-async def _report(host: PluginHost, toolbox: Toolbox, workspace: Workspace) -> Mapping[str, Any]:
-    """What `health` shows beside what its tool knows by itself."""
-    from bamboo_mcp.control.health import surface_hash
+def _services(
+    settings: Settings,
+    storage: Storage,
+    models: Models,
+    questions: Questions,
+    crew: Crew,
+    execute: Execute,
+    health: Callable[[], Awaitable[Mapping[str, Any]]],
+) -> Services:
+    """What plugins may use. A listener of theirs that raises is dropped, ours is not."""
+    from bamboo_mcp.runs.listeners import until_it_raises
 
-    faults: dict[str, list[str]] = {}
-    for fault in host.faults:
-        faults.setdefault(fault.plugin, []).append(f"{fault.hook}: {fault.message}")
-    return {
-        "workspace": str(workspace.root or ""),
-        "tool_surface": surface_hash(await toolbox.for_clients().list_tools()),
-        "sandbox": "none: commands run with the rights of this server",
-        "plugins": [
-            {"name": plugin.name, "fault": "; ".join(faults.pop(plugin.name, []))}
-            for plugin in host.plugins
-        ]
-        + [{"name": name, "fault": "; ".join(said)} for name, said in faults.items()],
-        "tools_missing": [f"{f.member}: {f.message}" for f in toolbox.composite.faults],
-        "tools_shadowed": [shadow.tool for shadow in toolbox.composite.shadowed],
-    }
+    return Services(
+        settings=settings,
+        home=storage.home,
+        subagents=crew.subagents,
+        models=models,
+        questions=questions,
+        sessions=storage.sessions,
+        log=storage.log,
+        runs=storage.board,
+        health=health,
+        execute=execute,
+        listen=partial(until_it_raises, storage.log.listen),
+        notices=crew.notices,
+    )

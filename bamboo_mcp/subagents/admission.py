@@ -11,12 +11,10 @@ from bamboo_mcp.domain.errors import InvalidInput, LimitReached
 from bamboo_mcp.domain.ids import RunId, SubagentId
 from bamboo_mcp.domain.questions import PermissionMode, narrower
 from bamboo_mcp.domain.runs import Limits, RunRequest
-from bamboo_mcp.domain.subagents import SubagentSpec
+from bamboo_mcp.domain.subagents import MAX_TASK_CHARS, SubagentSpec
 from bamboo_mcp.domain.value import Value
 from bamboo_mcp.ports import Launcher, Models
 from bamboo_mcp.subagents.views import session_of
-
-MAX_TASK_CHARS = 1_000_000
 
 
 class SubagentRules(Value, frozen=True, kw_only=True):

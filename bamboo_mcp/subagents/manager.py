@@ -24,7 +24,13 @@ from bamboo_mcp.domain.messages import user_message
 from bamboo_mcp.domain.questions import Answer
 from bamboo_mcp.domain.runs import TERMINAL, Delivery, Steer, SteerReceipt
 from bamboo_mcp.domain.sessions import SessionMeta
-from bamboo_mcp.domain.subagents import Subagent, SubagentSpec, WaitMode, WaitResult
+from bamboo_mcp.domain.subagents import (
+    MAX_STEER_CHARS,
+    Subagent,
+    SubagentSpec,
+    WaitMode,
+    WaitResult,
+)
 from bamboo_mcp.ports import EventLog, Questions, SessionStore
 from bamboo_mcp.runs.board import RunBoard
 from bamboo_mcp.subagents.admission import Admission
@@ -37,7 +43,6 @@ from bamboo_mcp.subagents.waiting import Wait
 
 logger = logging.getLogger(__name__)
 
-MAX_STEER_CHARS = 100_000
 CLEAN_UP_S = 2.0
 CANCEL_S = 3.0
 """How long `cancel` waits for the cancelled to be gone before it reports them as they are."""
