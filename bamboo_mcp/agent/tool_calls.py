@@ -15,7 +15,7 @@ from bamboo_mcp.agent.limits import CallLimits
 from bamboo_mcp.domain.errors import BambooError
 from bamboo_mcp.domain.events import ToolFinished, ToolProgressed, ToolStarted
 from bamboo_mcp.domain.ids import CallId
-from bamboo_mcp.domain.messages import Content, TextBlock, ToolCallBlock, ToolResultBlock
+from bamboo_mcp.domain.messages import Content, TextBlock, ToolCallBlock, ToolResultBlock, text_of
 from bamboo_mcp.domain.redaction import redacted_arguments, redacted_head
 from bamboo_mcp.domain.runs import Limits
 from bamboo_mcp.domain.tools import Progress, ToolCall, ToolResult, ToolSpec, error_result
@@ -160,7 +160,7 @@ class RoundCalls:
                 tool=call.name,
                 is_error=result.is_error,
                 duration_s=round(time.monotonic() - started, 6),
-                preview=result.text[:PREVIEW_CHARS],
+                preview=_preview(result),
             )
         )
 
@@ -217,3 +217,15 @@ def _content(result: ToolResult) -> tuple[Content, ...]:
     if not result.content and result.structured is not None:
         return (TextBlock(text=msgspec.json.encode(result.structured).decode()),)
     return result.content
+
+
+def _preview(result: ToolResult) -> str:
+    """The beginning of an answer; of a failure in our form, what it says in words."""
+    text = result.text
+    if result.is_error and text.startswith('{"error":'):
+        first = text_of(result.content[:1])
+        try:
+            return str(msgspec.json.decode(first)["error"]["message"])[:PREVIEW_CHARS]
+        except (msgspec.DecodeError, KeyError, TypeError):
+            pass  # not our form after all
+    return text[:PREVIEW_CHARS]

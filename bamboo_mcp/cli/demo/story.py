@@ -148,6 +148,7 @@ class Story:
         status = answer["stopped"][0]["status"]
         name = self._names[subagent_id]
         self._timeline.note("client", f"cancels {name}: {status} after {took:.2f} s")
+        self._timeline.result(name, status, {"text": "(cancelled before it had a result)"}, {})
 
     async def _look_back(self, subagent_id: str) -> None:
         """Take what the server recorded of the steered subagent into the timeline."""

@@ -8,8 +8,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 COLOURS = {"client": "cyan", "server": "blue", "ranking": "green", "marks": "yellow"}
+
+BESIDE = 60
+"""What the other columns of the table at the end take of a line."""
 
 
 class Timeline:
@@ -31,17 +35,13 @@ class Timeline:
     def close(self) -> None:
         """Print the summary: who ended how, with how many tokens, saying what."""
         table = Table(title="What came back", title_justify="left", expand=False)
-        for column in ("subagent", "status", "tokens in", "cached", "tokens out", "first lines"):
-            table.add_column(column, overflow="fold")
+        for column in ("subagent", "status", "in / cached / out tokens", "first lines"):
+            table.add_column(column)
+        room = max(20, self._console.width - BESIDE)
         for who, status, text, usage in self._results:
             lines = [line for line in text.splitlines() if line.strip()][:4]
-            table.add_row(
-                who,
-                status,
-                str(usage.get("input", 0)),
-                str(usage.get("cache_read", 0)),
-                str(usage.get("output", 0)),
-                "\n".join(line[:70] for line in lines),
-            )
+            tokens = (str(usage.get(kind, 0)) for kind in ("input", "cache_read", "output"))
+            cut = (line if len(line) <= room else f"{line[: room - 1]}…" for line in lines)
+            table.add_row(who, status, " / ".join(tokens), Text("\n".join(cut)))
         self._console.print()
         self._console.print(table)
