@@ -9,7 +9,9 @@ from bamboo_mcp.agent.clock import RunClock
 from bamboo_mcp.agent.loop import Loop, Stopped
 from bamboo_mcp.agent.prompt import system_prompt
 from bamboo_mcp.domain.errors import BambooError, LimitReached
+from bamboo_mcp.domain.events import Warned
 from bamboo_mcp.domain.runs import Outcome, RunRequest, Steer, TerminalStatus
+from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.ports import (
     Compactor,
     Conversation,
@@ -113,6 +115,9 @@ class Agent:
         provider, model = await self._models.resolve(request.model)
         tools = self._tools_for(request)
         specs = await tools.list_tools() if provider.caps(model).tools else ()
+        if request.allow_tools and (missing := _not_there(request.allow_tools, specs)):
+            words = f"allow_tools names what is not there: {', '.join(missing)}"
+            emit(Warned(code="unknown_tools", message=words))
         return Loop(
             request,
             provider=provider,
@@ -132,6 +137,15 @@ class Agent:
 def _put_back(unread: Sequence[Steer], inbox: Inbox) -> None:
     for steer in (*unread, *inbox.take(idle=True)):
         inbox.put(steer)
+
+
+def _not_there(allowed: Sequence[str], specs: Sequence[ToolSpec]) -> list[str]:
+    names = {spec.name for spec in specs}
+    return [name for name in allowed if "*" not in name and _plain(name) not in names]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def _words(error: BambooError) -> str:

@@ -31,6 +31,7 @@ from bamboo_mcp.ports import (
     SubagentPort,
     ToolExecutor,
 )
+from bamboo_mcp.providers.catalog import ProviderCatalog
 from bamboo_mcp.settings import Settings
 from bamboo_mcp.workspace.chosen import Workspace
 
@@ -58,6 +59,8 @@ class App(Value, frozen=True, kw_only=True):
     questions: Questions
     health: Callable[[], Awaitable[Mapping[str, Any]]]
     plugins: PluginHost
+    model_problem: str
+    """Why subagents that name no model will fail; "" when nothing is known against it."""
 
 
 @asynccontextmanager
@@ -102,9 +105,7 @@ def _load_plugins(settings: Settings, sources: Sequence[PluginSource]) -> Plugin
     return PluginHost(chosen, disabled=settings.plugins.disabled)
 
 
-def _catalog(settings: Settings, host: PluginHost) -> Any:
-    from bamboo_mcp.providers.catalog import ProviderCatalog
-
+def _catalog(settings: Settings, host: PluginHost) -> ProviderCatalog:
     roles = {
         "primary": settings.models.primary,
         "fast": settings.models.fast,
@@ -119,7 +120,7 @@ def _assemble(
     workspace: Workspace,
     storage: Storage,
     host: PluginHost,
-    models: Models,
+    models: ProviderCatalog,
     group: TaskGroup,
 ) -> App:
     from bamboo_mcp.agent.run import Agent
@@ -166,6 +167,7 @@ def _assemble(
         questions=questions,
         health=health,
         plugins=host,
+        model_problem=models.problem(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,8 @@ from bamboo_mcp.domain.questions import MODES, PermissionMode
 if TYPE_CHECKING:
     from bamboo_mcp.server.process import Shutdown
     from bamboo_mcp.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -67,6 +70,11 @@ async def serve_app(settings: Settings, shutdown: Shutdown) -> None:
         from bamboo_mcp.server.stdio import serve_stdio
 
         async with open_app(settings) as app:
+            if app.model_problem:
+                logger.warning(
+                    "subagents that name no model will fail: %s (see `bamboo-mcp models`)",
+                    app.model_problem,
+                )
             settle()
             await serve_stdio(
                 app.tools,

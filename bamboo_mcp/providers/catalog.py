@@ -106,6 +106,14 @@ class ProviderCatalog:
         provider.caps(model)  # a provider that knows all its models says here that it lacks one
         return provider, model
 
+    def problem(self, name: str = "") -> str:
+        """What stands in the way of a model; "" when nothing is known to. Loads nothing."""
+        try:
+            instance, _ = self._find(name)
+        except UnknownModel as error:
+            return error.message
+        return instance.missing()
+
     async def menu(self) -> Sequence[ModelEntry]:
         """Every instance and model we know of. Asks no network and loads no provider."""
         return [row for instance in self._instances.values() for row in instance.rows()]

@@ -148,3 +148,11 @@ async def test_garbage_on_stdin_is_survived(tmp_path: Path) -> None:
         assert server.process.stdin is not None
         await server.process.stdin.send(b"not json\n\xff\xfe\n{}\n[1,2]\n" + os.urandom(64) + b"\n")
         assert (await server.call("health"))["version"]
+
+
+async def test_a_default_model_that_cannot_work_is_said_at_the_start(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    async with client(place, "--model", "nobody:none") as agent:
+        assert (await agent.error("spawn_subagent", task="x"))["code"] == "unknown_model"
+        assert await agent.awaited(await agent.spawn("with another one"))
+    assert "nobody:none" in place.errors.read_text(encoding="utf-8")

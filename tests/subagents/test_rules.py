@@ -7,6 +7,7 @@ from bamboo_mcp.domain.errors import InvalidInput, LimitReached, UnknownId, Unkn
 from bamboo_mcp.domain.events import (
     QuestionAnswered,
     QuestionAsked,
+    Warned,
 )
 from bamboo_mcp.domain.ids import LOCAL, Subject, new_subagent_id
 from bamboo_mcp.domain.questions import Answer
@@ -163,3 +164,13 @@ async def test_a_caller_sees_the_children_of_its_children() -> None:
         await harness.ended(grandchild.subagent_id)
         listed = await harness.subagents.list_subagents(caller=LOCAL)
     assert [one.subagent_id for one in listed] == [grandchild.subagent_id, child.subagent_id]
+
+
+async def test_an_allowed_tool_that_is_not_there_is_said_in_the_log() -> None:
+    gate = Gate()
+    async with open_harness(ScriptedProvider("done"), tools=gate.tools) as harness:
+        child = await harness.spawn("go", allow_tools=("wait_here", "wait_ther", "read_*"))
+        await harness.ended(child.subagent_id)
+        events = await harness.events(child.subagent_id)
+    [warned] = [event for event in events if isinstance(event, Warned)]
+    assert warned.message.endswith(": wait_ther")
