@@ -11,6 +11,7 @@ from bamboo_mcp.ports import Launcher, Models, Questions
 from bamboo_mcp.runs.execution import RunExecution
 from bamboo_mcp.settings import Settings
 from bamboo_mcp.subagents.admission import Admission, SubagentRules
+from bamboo_mcp.subagents.births import Births
 from bamboo_mcp.subagents.directory import Directory
 from bamboo_mcp.subagents.lifetimes import Lifetimes
 from bamboo_mcp.subagents.manager import SubagentManager
@@ -67,19 +68,26 @@ def make_crew(
         on_end=lambda child, outcome: notices.ended(child.request.run_id, outcome),
     )
     storage.log.listen(lifetimes.observe, lifetimes.KINDS)
-    subagents = SubagentManager(
-        admission=Admission(
-            rules,
-            launchers=launchers,
-            models=models,
-            resolve_workspace=workspace.resolve,
-        ),
+    directory = Directory(lifetimes=lifetimes, sessions=storage.sessions, board=storage.board)
+    admission = Admission(
+        rules, launchers=launchers, models=models, resolve_workspace=workspace.resolve
+    )
+    births = Births(
+        admission=admission,
         lifetimes=lifetimes,
-        directory=Directory(lifetimes=lifetimes, sessions=storage.sessions, board=storage.board),
+        directory=directory,
+        sessions=storage.sessions,
+        log=storage.log,
+        board=storage.board,
+        owner=storage.owner,
+    )
+    subagents = SubagentManager(
+        births=births,
+        lifetimes=lifetimes,
+        directory=directory,
         sessions=storage.sessions,
         log=storage.log,
         board=storage.board,
         questions=questions,
-        owner=storage.owner,
     )
     return Crew(subagents=subagents, launchers=launchers, notices=notices)

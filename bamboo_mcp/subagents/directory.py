@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bamboo_mcp.domain.errors import UnknownId
+from bamboo_mcp.domain.errors import NotOwner, UnknownId
 from bamboo_mcp.domain.ids import SubagentId, Subject
-from bamboo_mcp.domain.runs import RunState
+from bamboo_mcp.domain.runs import TERMINAL, RunState
 from bamboo_mcp.domain.sessions import SessionMeta
 from bamboo_mcp.domain.subagents import SubagentSpec
 from bamboo_mcp.ports import SessionStore
 from bamboo_mcp.runs.board import RunBoard
+from bamboo_mcp.subagents.child import Child
 from bamboo_mcp.subagents.lifetimes import Lifetimes
 from bamboo_mcp.subagents.views import session_of
 
@@ -20,6 +21,24 @@ class Directory:
         self._lifetimes = lifetimes
         self._sessions = sessions
         self._board = board
+
+    async def own(self, subagent_id: SubagentId, caller: Subject) -> Child | None:
+        """The child if this process owns it, None if it has ended elsewhere or long ago.
+
+        Raises:
+            UnknownId, NotOwner
+        """
+        child = self._lifetimes.find(subagent_id)
+        if child is not None and await self.may_see(child.spec, caller):
+            return child
+        meta = await self.stored(subagent_id, caller)
+        if (await self.state_of(meta)).status not in TERMINAL:
+            raise NotOwner(
+                f"subagent {subagent_id!r} runs in another server process",
+                hint="steer, answer or cancel it from the client that started it; "
+                "get_subagent and await_subagents work from here",
+            )
+        return None
 
     async def stored(self, subagent_id: SubagentId, caller: Subject) -> SessionMeta:
         """Raises `UnknownId` when there is none that `caller` may see."""

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 
-from bamboo_mcp.domain.errors import BambooError, InvalidInput, NotOwner, RunClosed, UnknownId
-from bamboo_mcp.domain.events import RunQueued, SteerQueued, SteerRefused
+from bamboo_mcp.domain.errors import InvalidInput, RunClosed, UnknownId
+from bamboo_mcp.domain.events import SteerQueued, SteerRefused
 from bamboo_mcp.domain.ids import (
-    OwnerId,
     QuestionId,
-    SessionId,
     SteerId,
     SubagentId,
     Subject,
     new_steer_id,
-    new_subagent_id,
 )
-from bamboo_mcp.domain.messages import user_message
 from bamboo_mcp.domain.questions import Answer
-from bamboo_mcp.domain.runs import TERMINAL, Delivery, Steer, SteerReceipt
-from bamboo_mcp.domain.sessions import SessionMeta
+from bamboo_mcp.domain.runs import Delivery, Steer, SteerReceipt
 from bamboo_mcp.domain.subagents import (
     MAX_STEER_CHARS,
     Subagent,
@@ -33,17 +27,14 @@ from bamboo_mcp.domain.subagents import (
 )
 from bamboo_mcp.ports import EventLog, Questions, SessionStore
 from bamboo_mcp.runs.board import RunBoard
-from bamboo_mcp.subagents.admission import Admission
+from bamboo_mcp.subagents.births import Births
 from bamboo_mcp.subagents.child import Child
 from bamboo_mcp.subagents.directory import Directory
 from bamboo_mcp.subagents.foreign import ForeignRuns
 from bamboo_mcp.subagents.lifetimes import Lifetimes
-from bamboo_mcp.subagents.views import session_of, view_of_child, view_of_stored
+from bamboo_mcp.subagents.views import view_of_child, view_of_stored
 from bamboo_mcp.subagents.waiting import Wait
 
-logger = logging.getLogger(__name__)
-
-CLEAN_UP_S = 2.0
 CANCEL_S = 3.0
 """How long `cancel` waits for the cancelled to be gone before it reports them as they are."""
 CHANGE_INTERVAL_S = 1.0
@@ -54,97 +45,27 @@ class SubagentManager:
     def __init__(
         self,
         *,
-        admission: Admission,
+        births: Births,
         lifetimes: Lifetimes,
         directory: Directory,
         sessions: SessionStore,
         log: EventLog,
         board: RunBoard,
         questions: Questions,
-        owner: OwnerId,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._admission = admission
+        self._births = births
         self._lifetimes = lifetimes
         self._directory = directory
         self._sessions = sessions
         self._log = log
         self._board = board
         self._questions = questions
-        self._owner = owner
         self._clock = clock
-        self._last_now = 0.0
         self._foreign = ForeignRuns(directory=directory, sessions=sessions, log=log)
 
     async def spawn(self, spec: SubagentSpec) -> Subagent:
-        self._admission.check_task(spec, self._lifetimes.unfinished_count)
-        parent = await self._parent(spec)
-        spec = await self._admission.complete(spec, parent.spec if parent else None)
-        # Completing may have taken a while: look again, then register with no await in between.
-        self._admission.check_task(spec, self._lifetimes.unfinished_count)
-        if parent is not None and parent.ended:
-            raise _has_ended(parent.subagent_id)
-        subagent_id = new_subagent_id()
-        session_id = session_of(subagent_id)
-        run_id = self._board.reserve(session_id, subagent_id)
-        now = self._now()
-        child = Child(spec, self._admission.request(spec, subagent_id, run_id), now)
-        self._lifetimes.register(child)
-        try:
-            await self._sessions.create(
-                SessionMeta(
-                    session_id=session_id,
-                    created_at=now,
-                    updated_at=now,
-                    title=spec.title or spec.task[:60],
-                    model=spec.model,
-                    workspace=spec.workspace,
-                    caller=spec.caller,
-                    parent_id=session_of(spec.parent_id) if spec.parent_id else None,
-                    subagent_id=subagent_id,
-                    spec=spec,
-                    run_id=run_id,
-                    owner=self._owner,
-                ),
-                (user_message(spec.task, at=now),),
-            )
-            self._log.append(
-                run_id,
-                RunQueued(session_id=session_id, owner=self._owner, subagent_id=subagent_id),
-            )
-        except BaseException:
-            self._lifetimes.withdraw(child)
-            self._board.release(run_id)
-            await self._leave_no_session(session_id)
-            raise
-        self._lifetimes.start(child, self._admission.launcher(spec))
-        return await self._view(child)
-
-    async def _parent(self, spec: SubagentSpec) -> Child | None:
-        """The living subagent that `spec` is to be a child of: it lends its rights and its life."""
-        if spec.parent_id is None:
-            return None
-        parent = self._lifetimes.find(spec.parent_id)
-        if parent is None and spec.caller != Subject(spec.parent_id):
-            parent = await self._own(spec.parent_id, spec.caller)
-        if parent is None or parent.ended:
-            raise _has_ended(spec.parent_id)
-        return parent
-
-    async def _leave_no_session(self, session_id: SessionId) -> None:
-        """A spawn failed: what it had stored would be listed as a subagent that never begins."""
-        with anyio.move_on_after(CLEAN_UP_S, shield=True):
-            try:
-                await self._sessions.delete(session_id)
-            except UnknownId:
-                pass
-            except BambooError:
-                logger.warning("session %s of a failed spawn could not be removed", session_id)
-
-    def _now(self) -> float:
-        """The time, never the same twice: listings are paged by it."""
-        self._last_now = max(self._clock(), self._last_now + 1e-6)
-        return self._last_now
+        return await self._view(await self._births.spawn(spec))
 
     async def steer(
         self,
@@ -161,7 +82,7 @@ class SubagentManager:
                 f"the message has {len(text)} characters, at most {MAX_STEER_CHARS} are taken",
                 hint="write the material to a file and name the file",
             )
-        child = await self._own(subagent_id, caller)
+        child = await self._directory.own(subagent_id, caller)
         steer = Steer(steer_id=new_steer_id(), text=text, delivery=delivery, at=self._clock())
         if child is None or child.ended:
             status = (await self.get(subagent_id, caller=caller)).status
@@ -197,7 +118,7 @@ class SubagentManager:
         *,
         caller: Subject,
     ) -> bool:
-        child = await self._own(subagent_id, caller)
+        child = await self._directory.own(subagent_id, caller)
         if child is None or child.ended:
             return False
         if question_id is None:
@@ -222,7 +143,7 @@ class SubagentManager:
         reason: str = "",
         descendants: bool = True,
     ) -> Sequence[Subagent]:
-        child = await self._own(subagent_id, caller)
+        child = await self._directory.own(subagent_id, caller)
         if child is None:
             return [await self.get(subagent_id, caller=caller)]
         family = [child]
@@ -328,24 +249,6 @@ class SubagentManager:
             return await view_of_stored(meta, await self._directory.state_of(meta), self._log)
         return view_of_child(child, self._board.track(run_id) or await self._board.state(run_id))
 
-    async def _own(self, subagent_id: SubagentId, caller: Subject) -> Child | None:
-        """The child if this process owns it, None if it has ended elsewhere or long ago.
-
-        Raises:
-            UnknownId, NotOwner
-        """
-        child = self._lifetimes.find(subagent_id)
-        if child is not None and await self._directory.may_see(child.spec, caller):
-            return child
-        meta = await self._directory.stored(subagent_id, caller)
-        if (await self._directory.state_of(meta)).status not in TERMINAL:
-            raise NotOwner(
-                f"subagent {subagent_id!r} runs in another server process",
-                hint="steer, answer or cancel it from the client that started it; "
-                "get_subagent and await_subagents work from here",
-            )
-        return None
-
     async def _awaitable(self, subagent_id: SubagentId, caller: Subject) -> Child:
         child = self._lifetimes.find(subagent_id)
         if child is not None and (
@@ -353,13 +256,6 @@ class SubagentManager:
         ):
             return child
         return await self._foreign.stand_in(await self._directory.stored(subagent_id, caller))
-
-
-def _has_ended(subagent_id: SubagentId) -> InvalidInput:
-    return InvalidInput(
-        f"subagent {subagent_id!r} has ended and can have no children",
-        hint="leave parent_id out, or name a subagent that is at work",
-    )
 
 
 async def _ended(child: Child) -> None:

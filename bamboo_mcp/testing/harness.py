@@ -30,6 +30,7 @@ from bamboo_mcp.ports import (
     Launcher,
     Models,
     Provider,
+    Questions,
     SessionStore,
     ToolExecutor,
 )
@@ -38,6 +39,7 @@ from bamboo_mcp.runs.execution import RunExecution
 from bamboo_mcp.runs.memory_log import MemoryEventLog
 from bamboo_mcp.sessions.memory import MemorySessionStore
 from bamboo_mcp.subagents.admission import Admission, SubagentRules
+from bamboo_mcp.subagents.births import Births
 from bamboo_mcp.subagents.directory import Directory
 from bamboo_mcp.subagents.in_process import InProcessLauncher
 from bamboo_mcp.subagents.lifetimes import Lifetimes
@@ -123,16 +125,7 @@ async def open_harness(
     sessions = sessions or MemorySessionStore()
     board = RunBoard(log, owner, alive)
     questions = QuestionBroker(allow_model_approvals=allow_model_approvals)
-    stack = _permitted(tools or FunctionExecutor(()), question_timeout_s)
-    tools_of_run = lru_cache(partial(DenylistExecutor, stack))
-    agent = Agent(
-        models=models,
-        tools_for=lambda request: tools_of_run(
-            deny_tools=request.deny_tools, allow_tools=request.allow_tools
-        ),
-        questions=questions,
-        compactor=compactor or StopWhenFull(),
-    )
+    agent = _agent(models, tools or FunctionExecutor(()), questions, compactor, question_timeout_s)
     execution = RunExecution(log=log, sessions=sessions, owner=owner)
 
     rules = rules or SubagentRules()
@@ -149,21 +142,13 @@ async def open_harness(
             release=board.release,
         )
         remove = log.listen(lifetimes.observe, lifetimes.KINDS)
-        manager = SubagentManager(
-            admission=Admission(
-                rules,
-                launchers={"in_process": in_process, **(launchers or {})},
-                models=models,
-                resolve_workspace=lambda asked, base: asked or base,
-            ),
-            lifetimes=lifetimes,
-            directory=Directory(lifetimes=lifetimes, sessions=sessions, board=board),
-            sessions=sessions,
-            log=log,
-            board=board,
-            questions=questions,
-            owner=owner,
+        admission = Admission(
+            rules,
+            launchers={"in_process": in_process, **(launchers or {})},
+            models=models,
+            resolve_workspace=lambda asked, base: asked or base,
         )
+        manager = _manager(admission, lifetimes, sessions, log, board, questions, owner)
         try:
             yield Harness(
                 subagents=manager, log=log, sessions=sessions, board=board, questions=questions
@@ -171,6 +156,54 @@ async def open_harness(
         finally:
             group.cancel_scope.cancel()
     remove()
+
+
+def _agent(
+    models: Models,
+    tools: ToolExecutor,
+    questions: Questions,
+    compactor: Compactor | None,
+    question_timeout_s: float,
+) -> Agent:
+    tools_of_run = lru_cache(partial(DenylistExecutor, _permitted(tools, question_timeout_s)))
+    return Agent(
+        models=models,
+        tools_for=lambda request: tools_of_run(
+            deny_tools=request.deny_tools, allow_tools=request.allow_tools
+        ),
+        questions=questions,
+        compactor=compactor or StopWhenFull(),
+    )
+
+
+def _manager(
+    admission: Admission,
+    lifetimes: Lifetimes,
+    sessions: SessionStore,
+    log: ListenableLog,
+    board: RunBoard,
+    questions: Questions,
+    owner: OwnerId,
+) -> SubagentManager:
+    directory = Directory(lifetimes=lifetimes, sessions=sessions, board=board)
+    births = Births(
+        admission=admission,
+        lifetimes=lifetimes,
+        directory=directory,
+        sessions=sessions,
+        log=log,
+        board=board,
+        owner=owner,
+    )
+    return SubagentManager(
+        births=births,
+        lifetimes=lifetimes,
+        directory=directory,
+        sessions=sessions,
+        log=log,
+        board=board,
+        questions=questions,
+    )
 
 
 def _models(given: Provider | Models) -> Models:
