@@ -13,7 +13,15 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from bamboo_mcp.disk.calls import DISK, DiskCalls, file_size, make_folders, storage_error, write_all
+from bamboo_mcp.disk.calls import (
+    DISK,
+    DiskCalls,
+    file_size,
+    make_folders,
+    shown_path,
+    storage_error,
+    write_all,
+)
 from bamboo_mcp.disk.journal import Journal, header_line, read_header, verified_end
 from bamboo_mcp.disk.lines import Record, frame
 from bamboo_mcp.disk.locks import lock, unlock
@@ -211,7 +219,7 @@ class Journals:
                 await self._flushed(journal)
         except TimeoutError as error:
             raise StorageError(
-                f"{journal.path}: the disk did not take it within {_FLUSH_S:g} s",
+                f"{shown_path(journal.path)}: the disk did not take it within {_FLUSH_S:g} s",
                 hint="what was written survives this process, not a power cut",
             ) from error
 

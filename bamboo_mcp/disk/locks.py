@@ -90,7 +90,7 @@ def index_lock(path: Path, *, patience_s: float = 10.0) -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise StorageError(
-            f"another process has held {str(path)!r} for {patience_s:g} s",
+            f"another process has held {shown_path(path)!r} for {patience_s:g} s",
             hint="look for a stopped bamboo-mcp process on this home folder",
         ) from error
 

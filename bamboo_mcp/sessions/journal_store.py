@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from bamboo_mcp.disk.atomic import remove_leftovers
-from bamboo_mcp.disk.calls import storage_error
+from bamboo_mcp.disk.calls import shown_path, storage_error
 from bamboo_mcp.disk.journal import Page
 from bamboo_mcp.disk.journals import Journals
 from bamboo_mcp.disk.layout import is_plain, sessions_folder
@@ -192,7 +192,11 @@ class JournalSessionStore:
                     await anyio.sleep(pause)
                     pause = min(pause * 2, 0.02)
                 return fd
-            raise StorageError(f"another process has held {path!r} for {_PATIENCE_S:g} s")
+            logger.error("another process holds %s", path)
+            raise StorageError(
+                f"another process has held {shown_path(path)!r} for {_PATIENCE_S:g} s",
+                hint="try again; if it goes on, the server's log names the file",
+            )
         except BaseException:
             os.close(fd)
             raise

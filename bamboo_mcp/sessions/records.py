@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from bamboo_mcp.disk.atomic import replace_file
-from bamboo_mcp.disk.calls import DiskCalls, storage_error
+from bamboo_mcp.disk.calls import DiskCalls, shown_path, storage_error
 from bamboo_mcp.disk.encoding import encode
 from bamboo_mcp.disk.journal import FORMAT, Header, Page, read_journal
 from bamboo_mcp.disk.layout import is_plain
@@ -114,7 +114,7 @@ def _read_edited(folder: Path) -> SessionMeta | None:
         version = _decode_format(data).format
         if version > FORMAT:
             raise StorageTooNew(
-                f"{str(path)!r} has format {version}; this bamboo-mcp reads up to {FORMAT}",
+                f"{shown_path(path)!r} has format {version}; this bamboo-mcp reads up to {FORMAT}",
                 hint="use the newer bamboo-mcp that wrote it",
             )
         return _decode_stored(data).session

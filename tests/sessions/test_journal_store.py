@@ -150,8 +150,9 @@ async def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
         record = folder_of(tmp_path, meta) / "session.json"
         record.write_bytes(b'{"format":7,"session":"unknown"}')
         for attempt in (store.load(meta.session_id), store.edit(meta.session_id, lambda m: m)):
-            with pytest.raises(StorageTooNew, match=r"session\.json' has format 7"):
+            with pytest.raises(StorageTooNew, match=r"session\.json' has format 7") as refusal:
                 await attempt
+            assert str(tmp_path) not in refusal.value.message  # clients read it
         record.unlink()
         path = folder_of(tmp_path, meta) / "messages.jsonl"
         path.write_bytes(frame(0, b'{"format":7,"kind":"session"}'))
