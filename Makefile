@@ -68,7 +68,7 @@ $(BIN)/python:
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	@echo '== installing bamboo-mcp'
 	@$(PIP) install -c $(CONSTRAINTS) hatchling editables
-	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation --editable '.[anthropic]'
+	@$(PIP) install -c $(CONSTRAINTS) --no-build-isolation --editable '.[all]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from bamboo_mcp.domain.events import EventRecord
-from bamboo_mcp.domain.models import ModelEntry
+from bamboo_mcp.domain.models import ModelEntry, ModelFacts
 from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.domain.tools import Group
 from bamboo_mcp.domain.value import Value
@@ -45,6 +45,8 @@ class ProviderConfig(Value, frozen=True, kw_only=True):
     base_url: str = ""
     api_key: Secret = msgspec.field(default_factory=lambda: Secret(""))
     options: Mapping[str, Any] = {}
+    models: Mapping[str, ModelFacts] = {}
+    """What the settings say of models: it goes before what anybody else knows."""
 
 
 class ProviderContribution(Value, frozen=True, kw_only=True):

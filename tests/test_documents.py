@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bamboo_mcp.plugin_host import hookspecs
-from bamboo_mcp.providers.script_file import parse_script
+from bamboo_mcp.providers.scripted.file import parse_script
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bamboo_mcp.domain.events import ProviderWaiting, ReasoningDelta, TextDelta
+from bamboo_mcp.domain.events import ReasoningDelta, TextDelta
 from bamboo_mcp.domain.messages import (
     Block,
     Message,
@@ -66,10 +66,7 @@ async def ask_model(
         ProviderFailure: The provider's, or `Truncated` when it ended without a `Stop`.
     """
 
-    def waiting(delay_s: float, reason: str, attempt: int) -> None:
-        emit(ProviderWaiting(delay_s=delay_s, reason=reason, attempt=attempt))
-
-    async with provider.stream(request, on_wait=waiting) as chunks:
+    async with provider.stream(request, notify=emit) as chunks:
         async for chunk in chunks:
             if begun is not None:
                 begun()

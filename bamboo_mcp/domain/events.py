@@ -58,6 +58,14 @@ class ProviderWaiting(Tagged, frozen=True, kw_only=True):
     attempt: int = 1
 
 
+class ModelReplaced(Tagged, frozen=True, kw_only=True):
+    """A model could not answer, and the next of its role does from here on: `provider:model`."""
+
+    failed: str
+    model: str
+    reason: str
+
+
 class ToolStarted(Tagged, frozen=True, kw_only=True):
     call_id: CallId
     tool: str
@@ -159,6 +167,7 @@ RunEvent: TypeAlias = (
     | ReasoningDelta
     | ModelAnswered
     | ProviderWaiting
+    | ModelReplaced
     | ToolStarted
     | ToolProgressed
     | ToolFinished

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from bamboo_mcp.domain.messages import Message
 from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.domain.value import Value
@@ -26,6 +28,28 @@ class ModelCaps(Value, frozen=True, kw_only=True):
     thinking: tuple[str, ...] = ()
     images: bool = True
     tools: bool = True
+
+
+class ModelFacts(Value, frozen=True, kw_only=True):
+    """What somebody says of a model, who need not know everything: None is not said."""
+
+    context_window: int | None = None
+    max_output: int | None = None
+    efforts: tuple[Effort, ...] | None = None
+    thinking: tuple[str, ...] | None = None
+    images: bool | None = None
+    tools: bool | None = None
+    price_input: float | None = None
+    price_output: float | None = None
+
+    def over(self, caps: ModelCaps) -> ModelCaps:
+        """`caps`, with what is said here in its place."""
+        said = {
+            name: value
+            for name in caps.__struct_fields__
+            if (value := getattr(self, name)) is not None
+        }
+        return msgspec.structs.replace(caps, **said) if said else caps
 
 
 class ModelEntry(Value, frozen=True, kw_only=True):

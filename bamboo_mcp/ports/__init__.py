@@ -8,7 +8,7 @@ implementation, a plugin author's too. Grow by adding a port, not a parameter.
 
 from bamboo_mcp.ports.models import (
     Models,
-    OnWait,
+    Notify,
     Provider,
 )
 from bamboo_mcp.ports.runs import (
@@ -50,7 +50,7 @@ __all__ = [
     "Launcher",
     "Models",
     "Notices",
-    "OnWait",
+    "Notify",
     "Policy",
     "Provider",
     "Questions",

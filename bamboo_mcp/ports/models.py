@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from bamboo_mcp.domain.events import ModelReplaced, ProviderWaiting
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.stream import Chunk
 
-OnWait = Callable[[float, str, int], None]
-"""Told before a pause asked for by a provider: seconds, reason, number of the failed attempt."""
+Notify = Callable[[ProviderWaiting | ModelReplaced], None]
+"""Told before a pause between two attempts, and when another model takes over."""
 
 
 class Provider(Protocol):
@@ -28,7 +29,7 @@ class Provider(Protocol):
     def name(self) -> str: ...
     def caps(self, model: str) -> ModelCaps: ...
     def stream(
-        self, request: ModelRequest, *, on_wait: OnWait | None = None
+        self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]: ...
     async def count(self, request: ModelRequest) -> int | None:
         """Exact input tokens, or None when the service cannot tell."""

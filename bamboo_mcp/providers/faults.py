@@ -6,8 +6,11 @@ status 200, and one status (429) means three different things.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+
+import httpx2
 
 from bamboo_mcp.domain.provider_errors import (
     AuthenticationFailed,
@@ -20,6 +23,7 @@ from bamboo_mcp.domain.provider_errors import (
     ServerFailed,
     TransportFailed,
 )
+from bamboo_mcp.domain.secrets import Secret
 
 _BY_TYPE: dict[str, type[ProviderFailure]] = {
     "authentication_error": AuthenticationFailed,
@@ -108,3 +112,82 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(said).timestamp() - now)
     except ValueError:
         return None
+
+
+class Faults:
+    """Our failures for what a vendor's SDK raised, in the words of one provider instance.
+
+    The SDK's error is never chained: it holds the request, headers and all. And a service may quote
+    the key it was given; we never do.
+    """
+
+    def __init__(self, name: str, key: Secret) -> None:
+        self.name = name
+        self._key = key
+
+    def refused(
+        self,
+        *,
+        status: int | None,
+        error_type: str = "",
+        error_code: str = "",
+        text: str = "",
+        headers: Mapping[str, str] | None = None,
+        request_id: str = "",
+        started: bool = False,
+    ) -> ProviderFailure:
+        """The service answered, and with an error."""
+        kind = kind_of(status=status, error_type=error_type, error_code=error_code, text=text)
+        return kind(
+            self._hidden(describe(kind, self.name, status, text)),
+            hint=_HINTS.get(kind, ""),
+            provider=self.name,
+            status=status,
+            retry_after_s=retry_after(headers or {}, time.time()),
+            request_id=request_id,
+            started=started,
+        )
+
+    def unreachable(
+        self, error: Exception, *, timed_out: bool = False, started: bool = False
+    ) -> TransportFailed:
+        """There was no answer, or it broke off. `error` is the SDK's or the HTTP client's."""
+        if timed_out or isinstance(error, httpx2.TimeoutException):
+            problem = "did not answer in time"
+        else:
+            cause = error.__cause__ or error
+            broke = isinstance(cause, httpx2.RemoteProtocolError | httpx2.ReadError)
+            problem = "broke off the connection" if broke else "could not be reached"
+            problem += f": {cause}" if str(cause) else ""
+        return TransportFailed(
+            self._hidden(f"{self.name} {problem}"), provider=self.name, started=started
+        )
+
+    def unreadable(self, error: Exception, *, started: bool) -> TransportFailed:
+        """What came is not what the API sends: a proxy's page, half an event, another field."""
+        return TransportFailed(
+            f"{self.name} sent something that is not its API's event stream "
+            f"({type(error).__name__})",
+            hint="Is the base_url right, and is there a proxy in between?",
+            provider=self.name,
+            started=started,
+        )
+
+    def no_text(self, error: UnicodeEncodeError) -> BadRequest:
+        """The request could not even be written."""
+        return BadRequest(
+            f"the conversation holds what is no text: {error.reason} in "
+            f"{error.object[max(0, error.start - 20) : error.start + 1]!r}",
+            hint="It came from a tool or a file with broken encoding; start a new session.",
+            provider=self.name,
+        )
+
+    def _hidden(self, text: str) -> str:
+        key = self._key.reveal()
+        return text.replace(key, "***") if key else text
+
+
+_HINTS: dict[type[ProviderFailure], str] = {
+    AuthenticationFailed: "Check the key; `bamboo-mcp models` shows which one is in use.",
+    ContextOverflow: "Start a new conversation, or give less.",
+}

@@ -19,9 +19,9 @@ from bamboo_mcp.domain.messages import Block, TextBlock, ToolCallBlock, text_of
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.stream import Chunk
 from bamboo_mcp.domain.tools import GROUPS, ToolSpec
-from bamboo_mcp.ports import OnWait
+from bamboo_mcp.ports import Notify
 from bamboo_mcp.providers.playback import Playback, chunks_of
-from bamboo_mcp.providers.script_values import Asked
+from bamboo_mcp.providers.scripted.values import Asked
 
 MODEL = "offline"
 
@@ -56,7 +56,7 @@ class OfflineProvider:
         return ModelCaps(images=False)
 
     def stream(
-        self, request: ModelRequest, *, on_wait: OnWait | None = None
+        self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         blocks = answer(request)
         return Playback(chunks_of(blocks, origin=f"{self._name}:{request.model}"))

@@ -13,10 +13,11 @@ from types import TracebackType
 
 import anyio
 
+from bamboo_mcp.domain.events import ProviderWaiting
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.provider_errors import ProviderFailure, Truncated
 from bamboo_mcp.domain.stream import Chunk, Stop
-from bamboo_mcp.ports import OnWait, Provider
+from bamboo_mcp.ports import Notify, Provider
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -55,9 +56,9 @@ class Retrying:
         return self._provider.caps(model)
 
     def stream(
-        self, request: ModelRequest, *, on_wait: OnWait | None = None
+        self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
-        return _Stream(self, request, on_wait)
+        return _Stream(self, request, notify)
 
     async def count(self, request: ModelRequest) -> int | None:
         return await self._provider.count(request)
@@ -65,7 +66,7 @@ class Retrying:
     async def models(self) -> Sequence[ModelEntry]:
         return await self._provider.models()
 
-    async def open(self, request: ModelRequest, on_wait: OnWait | None) -> _Opened:
+    async def open(self, request: ModelRequest, notify: Notify | None) -> _Opened:
         """The stream, its first chunk there; the last failure when no attempt brought one."""
         attempt = 1
         while True:
@@ -75,8 +76,8 @@ class Retrying:
                 if not failure.retryable or failure.started or attempt >= self._attempts:
                     raise
                 delay = self._delay(failure, attempt)
-                if on_wait is not None:
-                    on_wait(delay, failure.message, attempt)
+                if notify is not None:
+                    notify(ProviderWaiting(delay_s=delay, reason=failure.message, attempt=attempt))
             await self._sleep(delay)
             attempt += 1
 
@@ -138,16 +139,16 @@ class _Opened:
 class _Stream:
     """The context manager `stream` gives; entering it makes the attempts."""
 
-    __slots__ = ("_on_wait", "_opened", "_owner", "_request")
+    __slots__ = ("_notify", "_opened", "_owner", "_request")
 
-    def __init__(self, owner: Retrying, request: ModelRequest, on_wait: OnWait | None) -> None:
+    def __init__(self, owner: Retrying, request: ModelRequest, notify: Notify | None) -> None:
         self._owner = owner
         self._request = request
-        self._on_wait = on_wait
+        self._notify = notify
         self._opened: _Opened | None = None
 
     async def __aenter__(self) -> AsyncIterator[Chunk]:
-        self._opened = await self._owner.open(self._request, self._on_wait)
+        self._opened = await self._owner.open(self._request, self._notify)
         return self._opened
 
     async def __aexit__(

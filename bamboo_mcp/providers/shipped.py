@@ -11,7 +11,7 @@ from bamboo_mcp.providers.credentials import key_needed
 from bamboo_mcp.providers.table import ANTHROPIC_MODELS
 
 ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
-SCRIPTS = Path(__file__).parent / "scripts"
+SCRIPTS = Path(__file__).parent / "scripted" / "scripts"
 """Scripted models that ship, one YAML file each."""
 
 
@@ -30,14 +30,14 @@ def shipped_providers() -> tuple[ProviderContribution, ...]:
     return (
         ProviderContribution(
             type="anthropic",
-            load="bamboo_mcp.providers.anthropic:make",
+            load="bamboo_mcp.providers.anthropic.provider:make",
             missing=anthropic_missing,
             api_key_env=ANTHROPIC_KEY,
             models=ANTHROPIC_MODELS,
         ),
         ProviderContribution(
             type="scripted",
-            load="bamboo_mcp.providers.scripted:make",
+            load="bamboo_mcp.providers.scripted.provider:make",
             models=tuple(ModelEntry(name=name, provider="scripted") for name in scripts),
         ),
         ProviderContribution(

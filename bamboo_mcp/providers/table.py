@@ -7,10 +7,10 @@ not known here. A model that is not in the table has the defaults of `ModelCaps`
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from bamboo_mcp.domain.models import Effort, ModelCaps, ModelEntry
+from bamboo_mcp.domain.models import Effort, ModelCaps, ModelEntry, ModelFacts
 
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 """From no thinking to the most."""
@@ -62,6 +62,7 @@ _PREFIXES = sorted(_ROWS, key=len, reverse=True)
 _VENDORS = (("claude-", "anthropic"),)
 _SNAPSHOT = re.compile(r"(?:[-@]20\d{6}|-latest)$")
 _UNKNOWN = ModelCaps()
+NOTHING_SAID: Mapping[str, ModelFacts] = {}
 
 ANTHROPIC_MODELS: tuple[ModelEntry, ...] = tuple(
     ModelEntry(name=name, provider="anthropic", caps=caps) for name, caps in _ANTHROPIC.items()
@@ -78,6 +79,29 @@ def caps_of(model: str) -> ModelCaps:
         if name.startswith(prefix) and name[len(prefix)] in "-@:":
             return _ROWS[prefix][1]
     return _UNKNOWN
+
+
+class Knowledge:
+    """What is known of a provider's models: what settings say, then what the service said, then
+    the table, then the defaults of `ModelCaps`."""
+
+    def __init__(self, said: Mapping[str, ModelFacts] = NOTHING_SAID) -> None:
+        self._said = said
+        self._learned: dict[str, ModelFacts] = {}
+        self._caps: dict[str, ModelCaps] = {}
+
+    def caps(self, model: str) -> ModelCaps:
+        caps = self._caps.get(model)
+        if caps is None:
+            caps = caps_of(model)
+            for facts in (self._learned.get(model), self._said.get(model)):
+                caps = facts.over(caps) if facts is not None else caps
+            self._caps[model] = caps
+        return caps
+
+    def learn(self, model: str, facts: ModelFacts) -> None:
+        self._learned[model] = facts
+        self._caps.pop(model, None)
 
 
 def family_of(model: str) -> str:

@@ -14,10 +14,10 @@ import msgspec
 from bamboo_mcp.domain.errors import UnknownModel
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.stream import Chunk
-from bamboo_mcp.ports import Models, OnWait, Provider
+from bamboo_mcp.ports import Models, Notify, Provider
 from bamboo_mcp.providers.retrying import Retrying
-from bamboo_mcp.providers.script_engine import CompiledTrack, Engine, Responder
-from bamboo_mcp.providers.script_steps import Call, Fault, Step, Tokens, Track, When
+from bamboo_mcp.providers.scripted.engine import CompiledTrack, Engine, Responder
+from bamboo_mcp.providers.scripted.steps import Call, Fault, Step, Tokens, Track, When
 
 __all__ = [
     "Call",
@@ -79,7 +79,7 @@ class ScriptedProvider:
         return self._caps
 
     def stream(
-        self, request: ModelRequest, *, on_wait: OnWait | None = None
+        self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         if self._record:
             # The history goes on growing after this call: keep it as it is now.

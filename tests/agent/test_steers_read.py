@@ -20,7 +20,7 @@ from bamboo_mcp.domain.models import ModelCaps, ModelRequest
 from bamboo_mcp.domain.provider_errors import TransportFailed
 from bamboo_mcp.domain.runs import Limits, Steer
 from bamboo_mcp.domain.stream import Chunk
-from bamboo_mcp.ports import OnWait
+from bamboo_mcp.ports import Notify
 from bamboo_mcp.testing.harness import Harness, open_harness
 from bamboo_mcp.testing.scripted import Fault, ScriptedProvider, Step, scripted_models
 from tests.agent.bare_run import BareRun
@@ -35,13 +35,13 @@ class Gated(ScriptedProvider):
         self._silent = silent
 
     def stream(
-        self, request: ModelRequest, *, on_wait: OnWait | None = None
+        self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         self.asked.set()
         if self._silent > 0:
             self._silent -= 1
             return self._never()
-        return super().stream(request, on_wait=on_wait)
+        return super().stream(request, notify=notify)
 
     @asynccontextmanager
     async def _never(self) -> AsyncIterator[AsyncIterator[Chunk]]:
@@ -55,7 +55,7 @@ class Gated(ScriptedProvider):
 
 class Unreachable(ScriptedProvider):
     def stream(
-        self, request: ModelRequest, *, on_wait: OnWait | None = None
+        self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         raise TransportFailed("nobody answers there", provider=self.name)
 

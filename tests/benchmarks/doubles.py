@@ -26,7 +26,7 @@ from bamboo_mcp.domain.stream import Chunk, Stop
 from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.plugin_host.hookspecs import hookimpl
 from bamboo_mcp.plugin_host.sources import ObjectSource
-from bamboo_mcp.ports import OnWait, Provider, ToolContext, ToolExecutor
+from bamboo_mcp.ports import Notify, Provider, ToolContext, ToolExecutor
 from bamboo_mcp.settings import Settings
 from bamboo_mcp.tools.function import FunctionExecutor, tool
 
@@ -59,7 +59,7 @@ class BenchModel:
         return self._caps
 
     def stream(
-        self, request: ModelRequest, *, on_wait: OnWait | None = None
+        self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         return _Answer(self, request.conversation)
 

@@ -10,7 +10,7 @@ from bamboo_mcp.domain.messages import user_message
 from bamboo_mcp.domain.models import ModelRequest
 from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.domain.tools import ToolSpec
-from bamboo_mcp.providers.anthropic import AnthropicProvider
+from bamboo_mcp.providers.anthropic.provider import AnthropicProvider
 from bamboo_mcp.providers.offline import OfflineProvider
 from bamboo_mcp.providers.retrying import Retrying
 from bamboo_mcp.testing.contracts.provider import Case, ProviderContract, simple_request

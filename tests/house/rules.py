@@ -26,8 +26,8 @@ MANAGERS = frozenset(("bamboo_mcp/subagents/manager.py", "bamboo_mcp/upstream/ma
 MARKS = re.compile(r"\b(TODO|FIXME|XXX|HACK|WIP)\b")
 
 CONFINED: Mapping[str, tuple[str, ...]] = {
-    "anthropic": ("providers/anthropic",),
-    "openai": ("providers/openai",),
+    "anthropic": ("providers/anthropic/",),
+    "openai": ("providers/openai/",),
     "httpx2": ("providers/",),
     "tinydb": ("sessions/",),
     "pluggy": ("plugin_host/",),

@@ -27,7 +27,7 @@ def test_a_function_over_the_limit_is_refused_and_named() -> None:
     ("text", "path"),
     [
         ("import anthropic", "bamboo_mcp/agent/loop.py"),
-        ("import openai", "bamboo_mcp/providers/anthropic.py"),
+        ("import openai", "bamboo_mcp/providers/anthropic/provider.py"),
         ("from tinydb.storages import Storage", "bamboo_mcp/disk/index.py"),
         ("def late() -> None:\n    from mcp.types import Tool", "bamboo_mcp/control/health.py"),
         ("import importlib\nm = importlib.import_module('mcp')", "bamboo_mcp/tools/x.py"),
@@ -42,7 +42,7 @@ def test_a_library_outside_its_place_is_refused(text: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("import anthropic", "bamboo_mcp/providers/anthropic.py"),
+        ("import anthropic", "bamboo_mcp/providers/anthropic/provider.py"),
         ("import pydantic", "bamboo_mcp/settings.py"),
         ("import mcp", "bamboo_mcp/server/stdio.py"),
         ("import mcp", "tests/server/test_stdio.py"),

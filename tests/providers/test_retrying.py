@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 import pytest
 
+from bamboo_mcp.domain.events import ModelReplaced, ProviderWaiting
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.provider_errors import (
     AuthenticationFailed,
@@ -15,7 +16,7 @@ from bamboo_mcp.domain.provider_errors import (
     Truncated,
 )
 from bamboo_mcp.domain.stream import Chunk, Stop, TextChunk
-from bamboo_mcp.ports import OnWait, Provider
+from bamboo_mcp.ports import Notify, Provider
 from bamboo_mcp.providers.playback import Playback
 from bamboo_mcp.providers.retrying import Retrying
 from bamboo_mcp.testing.contracts.provider import read, simple_request
@@ -34,11 +35,12 @@ def _quick(provider: Provider, waits: list[float]) -> Retrying:
 async def _told(provider: Retrying) -> tuple[list[Chunk], list[tuple[float, str, int]]]:
     told: list[tuple[float, str, int]] = []
 
-    def on_wait(delay_s: float, reason: str, attempt: int) -> None:
-        told.append((delay_s, reason, attempt))
+    def notify(news: ProviderWaiting | ModelReplaced) -> None:
+        assert isinstance(news, ProviderWaiting)
+        told.append((news.delay_s, news.reason, news.attempt))
 
     with anyio.fail_after(5):
-        async with provider.stream(ASK, on_wait=on_wait) as chunks:
+        async with provider.stream(ASK, notify=notify) as chunks:
             return [chunk async for chunk in chunks], told
 
 
@@ -103,7 +105,7 @@ async def test_retry_after_is_honoured_and_capped() -> None:
 async def test_a_wait_can_be_cancelled() -> None:
     inner = ScriptedProvider(Step(error=Fault(kind="rate_limit", retry_after=50)), "never")
     with anyio.fail_after(5), anyio.CancelScope() as scope:
-        async with Retrying(inner).stream(ASK, on_wait=lambda *_: scope.cancel()):
+        async with Retrying(inner).stream(ASK, notify=lambda *_: scope.cancel()):
             raise AssertionError("it must not get here")
     assert scope.cancelled_caught
     assert len(inner.requests) == 1
@@ -121,7 +123,7 @@ class _Bare:
         return ModelCaps()
 
     def stream(
-        self, request: ModelRequest, *, on_wait: OnWait | None = None
+        self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         return self.plays.pop(0)
 

@@ -6,8 +6,8 @@ import pytest
 
 from bamboo_mcp.contributions import ProviderConfig
 from bamboo_mcp.domain.errors import InvalidInput, SettingsError
-from bamboo_mcp.providers.script_file import parse_script
-from bamboo_mcp.providers.scripted import make
+from bamboo_mcp.providers.scripted.file import parse_script
+from bamboo_mcp.providers.scripted.provider import make
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from bamboo_mcp.domain.stream import (
     ToolCallChunk,
 )
 from bamboo_mcp.domain.usage import Usage
-from bamboo_mcp.providers.anthropic_payload import EXT
+from bamboo_mcp.providers.anthropic.payload import EXT
 
 _STOPS: dict[str, StopReason] = {
     "end_turn": "end",
@@ -73,13 +73,10 @@ class Fold:
         self.started = False
         """True once a chunk was handed on."""
 
-    def feed(self, event: Any) -> Iterator[Chunk]:
-        for chunk in self._chunks(event):
-            self.started = True
-            yield chunk
+    def end(self) -> None:
+        """The last event said it all: here an end of the stream says nothing more."""
 
     def truncated(self) -> Truncated:
-        """The failure that a stream is which ends before its `Stop`."""
         return Truncated(
             f"the stream of {self._origin} ended in the middle of the answer",
             hint="The connection or a proxy in between closed early; try again.",
@@ -87,7 +84,7 @@ class Fold:
             started=self.started,
         )
 
-    def _chunks(self, event: Any) -> Iterator[Chunk]:
+    def feed(self, event: Any) -> Iterator[Chunk]:
         match event.type:
             case "content_block_delta":
                 yield from self._delta(event.index, event.delta)

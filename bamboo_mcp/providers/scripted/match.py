@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bamboo_mcp.domain.messages import text_of
-from bamboo_mcp.providers.script_steps import When
-from bamboo_mcp.providers.script_values import Asked, Pattern
+from bamboo_mcp.providers.scripted.steps import When
+from bamboo_mcp.providers.scripted.values import Asked, Pattern
 
 _WIDTH = 160
 

@@ -9,10 +9,10 @@ from bamboo_mcp.contributions import ProviderConfig
 from bamboo_mcp.domain.messages import user_message
 from bamboo_mcp.domain.models import ModelRequest
 from bamboo_mcp.domain.stream import Stop
-from bamboo_mcp.providers.anthropic import make
+from bamboo_mcp.providers.anthropic.provider import make
 from bamboo_mcp.testing.contracts.provider import simple_request
 from bamboo_mcp.testing.fake_llm import FakeReply
-from tests.providers.anthropic_at import KEY, MODEL, anthropic_and_fake, ask
+from tests.providers.anthropic.at import KEY, MODEL, anthropic_and_fake, ask
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from bamboo_mcp.domain.messages import Message, TextBlock, ToolCallBlock, user_message
 from bamboo_mcp.domain.provider_errors import BadRequest
-from bamboo_mcp.providers.anthropic_payload import Conversations, Encoder
+from bamboo_mcp.providers.anthropic.payload import Encoder
+from bamboo_mcp.providers.conversations import Conversations
 
 MODEL = "claude-opus-5-5"
 
@@ -18,7 +21,7 @@ def _history(pairs: int) -> list[Message]:
 
 
 def test_a_message_is_encoded_once_however_many_rounds_follow() -> None:
-    conversations = Conversations("anthropic")
+    conversations = Conversations(partial(Encoder, "anthropic"))
     history = _history(500)
     before = conversations.encode("c1", MODEL, history)
     history.append(user_message("one more"))
@@ -28,7 +31,7 @@ def test_a_message_is_encoded_once_however_many_rounds_follow() -> None:
 
 
 def test_what_was_sent_does_not_change_under_the_reader() -> None:
-    conversations = Conversations("anthropic")
+    conversations = Conversations(partial(Encoder, "anthropic"))
     history = _history(2)
     before = conversations.encode("c1", MODEL, history)
     kept = list(before)
@@ -38,7 +41,7 @@ def test_what_was_sent_does_not_change_under_the_reader() -> None:
 
 
 def test_a_history_that_was_replaced_is_encoded_anew() -> None:
-    conversations = Conversations("anthropic")
+    conversations = Conversations(partial(Encoder, "anthropic"))
     conversations.encode("c1", MODEL, _history(3))
     summary = [user_message("a summary")]
     assert conversations.encode("c1", MODEL, summary) == [
@@ -47,7 +50,7 @@ def test_a_history_that_was_replaced_is_encoded_anew() -> None:
 
 
 def test_conversations_and_models_do_not_mix() -> None:
-    conversations = Conversations("anthropic")
+    conversations = Conversations(partial(Encoder, "anthropic"))
     one, other = _history(1), [user_message("else")]
     first = conversations.encode("c1", MODEL, one)
     assert conversations.encode("c2", MODEL, other) != first
@@ -56,7 +59,7 @@ def test_conversations_and_models_do_not_mix() -> None:
 
 
 def test_beyond_its_bound_the_quietest_conversation_is_forgotten_and_still_right() -> None:
-    conversations = Conversations("anthropic", max_chars=100)
+    conversations = Conversations(partial(Encoder, "anthropic"), max_chars=100)
     long = [user_message("x" * 80)]
     first = conversations.encode("c1", MODEL, long)
     conversations.encode("c2", MODEL, [user_message("y" * 80)])
@@ -70,7 +73,7 @@ def test_a_call_in_the_history_that_is_not_json_is_refused_by_name() -> None:
         role="assistant", blocks=(ToolCallBlock(id="c", name="look", arguments_json="{"),)
     )
     try:
-        Encoder("anthropic", MODEL).message(bad)
+        Encoder("anthropic", MODEL).extend([], bad)
     except BadRequest as error:
         assert "look" in error.message
     else:

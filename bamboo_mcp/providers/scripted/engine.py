@@ -20,9 +20,9 @@ from bamboo_mcp.domain.provider_errors import (
 from bamboo_mcp.domain.stream import Chunk
 from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.providers.playback import Playback, chunks_of
-from bamboo_mcp.providers.script_match import Condition, explain
-from bamboo_mcp.providers.script_steps import Fault, Step, Track
-from bamboo_mcp.providers.script_values import (
+from bamboo_mcp.providers.scripted.match import Condition, explain
+from bamboo_mcp.providers.scripted.steps import Fault, Step, Track
+from bamboo_mcp.providers.scripted.values import (
     Asked,
     NoValue,
     Scope,

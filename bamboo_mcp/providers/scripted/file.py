@@ -11,8 +11,8 @@ import msgspec
 import yaml
 
 from bamboo_mcp.domain.errors import InvalidInput
-from bamboo_mcp.providers.script_engine import compile_track, fault_kind
-from bamboo_mcp.providers.script_steps import Call, Fault, Script, Step, Tokens, Track, When
+from bamboo_mcp.providers.scripted.engine import compile_track, fault_kind
+from bamboo_mcp.providers.scripted.steps import Call, Fault, Script, Step, Tokens, Track, When
 
 _FIELDS = sorted(
     {

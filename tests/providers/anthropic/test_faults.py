@@ -26,10 +26,10 @@ from bamboo_mcp.domain.provider_errors import (
 )
 from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.domain.stream import BlockDone, Chunk, Stop, TextChunk
-from bamboo_mcp.providers.anthropic import make
+from bamboo_mcp.providers.anthropic.provider import make
 from bamboo_mcp.testing.contracts.provider import simple_request
 from bamboo_mcp.testing.fake_llm import FakeCall, FakeError, FakeReply
-from tests.providers.anthropic_at import KEY, MODEL, anthropic_and_fake, ask
+from tests.providers.anthropic.at import KEY, MODEL, anthropic_and_fake, ask
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -279,7 +279,7 @@ def test_a_wrong_option_is_named_with_its_place(options: dict[str, object], word
 
 async def test_the_key_shows_in_no_repr() -> None:
     async with anthropic_and_fake() as (provider, _):
-        assert KEY not in repr(provider) + repr(vars(provider)["_key"])
+        assert KEY not in repr(provider) + repr(vars(vars(provider)["_faults"]))
 
 
 async def test_the_answer_counts_although_the_connection_breaks_after_it() -> None:

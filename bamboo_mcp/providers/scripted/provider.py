@@ -10,10 +10,10 @@ from bamboo_mcp.contributions import ProviderConfig
 from bamboo_mcp.domain.errors import SettingsError, UnknownModel
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.stream import Chunk
-from bamboo_mcp.ports import OnWait
-from bamboo_mcp.providers.script_engine import CompiledTrack, Engine
-from bamboo_mcp.providers.script_file import read_script
-from bamboo_mcp.providers.script_steps import Script
+from bamboo_mcp.ports import Notify
+from bamboo_mcp.providers.scripted.engine import CompiledTrack, Engine
+from bamboo_mcp.providers.scripted.file import read_script
+from bamboo_mcp.providers.scripted.steps import Script
 from bamboo_mcp.providers.shipped import SCRIPTS
 
 
@@ -47,7 +47,7 @@ class ScriptFiles:
         return ModelCaps(context_window=self._script(model)[0].context_window)
 
     def stream(
-        self, request: ModelRequest, *, on_wait: OnWait | None = None
+        self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         return self._script(request.model)[1].play(request)
 

@@ -1,16 +1,9 @@
-"""Our messages in the form of the Anthropic Messages API, each encoded once and not once a round.
-
-The same message always gives the same bytes: prompt caches and signed reasoning are bound to the
-exact prefix (providers note, section 1.3).
-"""
+"""Our messages and tools in the form of the Anthropic Messages API."""
 
 from __future__ import annotations
 
-import operator
 import re
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
 
 import msgspec
 
@@ -28,9 +21,7 @@ from bamboo_mcp.domain.messages import (
 )
 from bamboo_mcp.domain.provider_errors import BadRequest
 from bamboo_mcp.domain.tools import ToolSpec
-from bamboo_mcp.providers.table import family_of
-
-Wire: TypeAlias = dict[str, Any]
+from bamboo_mcp.providers.conversations import Wire, in_words, is_own
 
 EXT = "anthropic"
 """The key under which a block's raw form is kept in `ext`."""
@@ -48,10 +39,10 @@ class Encoder:
 
     def __init__(self, provider: str, model: str) -> None:
         self._provider = provider
-        self._family = family_of(model)
+        self._model = model
 
-    def message(self, message: Message) -> Wire | None:
-        """None when nothing is left to send: the API refuses empty content."""
+    def extend(self, wire: list[Wire], message: Message) -> None:
+        """Adds nothing for a message that nothing is left of: the API refuses empty content."""
         match message.role:
             case "system":
                 content = _texts(message.blocks)
@@ -59,11 +50,17 @@ class Encoder:
                 content = _user(message.blocks)
             case "assistant":
                 content = self._assistant(message)
-        return {"role": message.role, "content": content} if content else None
+        if not content:
+            return
+        last = wire[-1] if wire else None
+        if last is not None and last["role"] == message.role == "user":
+            # All tool results of a round belong in one message; results come before other text.
+            wire[-1] = {"role": "user", "content": [*last["content"], *content]}
+        else:
+            wire.append({"role": message.role, "content": content})
 
     def _assistant(self, message: Message) -> list[Wire]:
-        provider, _, model = message.origin.partition(":")
-        own = provider == self._provider and family_of(model) == self._family
+        own = is_own(message, self._provider, self._model)
         content: list[Wire] = []
         for block in message.blocks:
             if (encoded := self._assistant_block(block, own)) is not None:
@@ -85,68 +82,6 @@ class Encoder:
                 return dict(raw) if own and provider == self._provider else None
             case ToolResultBlock() | ImageBlock() | RawBlock():
                 return None  # nothing an assistant can say
-
-
-class Conversations:
-    """The encoded form of conversations under way, so that a round encodes only what is new.
-
-    Bounded: beyond `max_chars` of text the conversation that was quiet longest is forgotten, and
-    encoded anew should it speak again.
-    """
-
-    def __init__(self, provider: str, *, max_chars: int = 64_000_000) -> None:
-        self._provider = provider
-        self._max_chars = max_chars
-        self._chars = 0
-        self._known: OrderedDict[tuple[str, str], _Encoded] = OrderedDict()
-
-    def encode(self, conversation: str, model: str, messages: Sequence[Message]) -> list[Wire]:
-        """The `messages` of a request. Without a `conversation` nothing is remembered."""
-        if not conversation:
-            encoded = _Encoded(Encoder(self._provider, model))
-            encoded.extend(messages)
-            return encoded.wire
-        key = (conversation, model)
-        known = self._known.pop(key, None)
-        if known is None:
-            known = _Encoded(Encoder(self._provider, model))
-        self._chars -= known.chars
-        if not known.is_prefix_of(messages):
-            known = _Encoded(Encoder(self._provider, model))
-        known.extend(messages)
-        self._known[key] = known
-        self._chars += known.chars
-        while self._chars > self._max_chars and len(self._known) > 1:
-            _, oldest = self._known.popitem(last=False)
-            self._chars -= oldest.chars
-        # A copy of the list alone: it grows with the next round while this one may still be read.
-        return list(known.wire)
-
-
-class _Encoded:
-    """One conversation: the messages seen (by identity) and what they became."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._seen: list[Message] = []
-        self.wire: list[Wire] = []
-        self.chars = 0
-
-    def is_prefix_of(self, messages: Sequence[Message]) -> bool:
-        return len(self._seen) <= len(messages) and all(map(operator.is_, self._seen, messages))
-
-    def extend(self, messages: Sequence[Message]) -> None:
-        for message in messages[len(self._seen) :]:
-            self._seen.append(message)
-            if (encoded := self._encoder.message(message)) is None:
-                continue
-            self.chars += _chars(message.blocks)
-            last = self.wire[-1] if self.wire else None
-            if last is not None and last["role"] == encoded["role"] == "user":
-                # All tool results of a round belong in one message; results come before other text.
-                self.wire[-1] = {"role": "user", "content": [*last["content"], *encoded["content"]]}
-            else:
-                self.wire.append(encoded)
 
 
 def encode_tools(tools: Sequence[ToolSpec]) -> list[Wire]:
@@ -216,7 +151,7 @@ def _content(item: Content) -> Wire | None:
         case ImageBlock():
             return _image(item)
         case RawBlock(raw=raw):
-            return {"type": "text", "text": _describe(raw)}
+            return {"type": "text", "text": in_words(raw)}
 
 
 def _image(image: ImageBlock) -> Wire:
@@ -228,33 +163,6 @@ def _image(image: ImageBlock) -> Wire:
     return {"type": "image", "source": source}
 
 
-def _describe(raw: Mapping[str, Any]) -> str:
-    """An MCP block that the API has no form for: its text when it has one, else what it is."""
-    resource = raw.get("resource")
-    if isinstance(resource, Mapping):
-        text = resource.get("text")
-        if isinstance(text, str) and text.strip():
-            return text
-        return f"[resource {resource.get('uri', '')} {resource.get('mimeType', '')}]"
-    named = " ".join(str(raw[key]) for key in ("name", "uri", "mimeType") if raw.get(key))
-    return f"[{raw.get('type', 'content')} {named}]"
-
-
 def _call_id(call_id: str) -> str:
     # Ids of other providers may hold characters that this API refuses; ours pass unchanged.
     return _BAD_ID.sub("_", call_id) or "_"
-
-
-def _chars(blocks: Sequence[Block]) -> int:
-    total = 0
-    for block in blocks:
-        match block:
-            case TextBlock(text=text) | ReasoningBlock(text=text):
-                total += len(text)
-            case ToolCallBlock(arguments_json=text) | ImageBlock(data_b64=text):
-                total += len(text)
-            case ToolResultBlock(content=content):
-                total += _chars(content)
-            case RawBlock() | OpaqueBlock():
-                total += 1000  # a guess: they are small and rare
-    return total

@@ -23,7 +23,7 @@ from bamboo_mcp.domain.stream import Chunk, Stop, TextChunk
 from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Provider
-from bamboo_mcp.providers.scripted import ScriptFiles, make
+from bamboo_mcp.providers.scripted.provider import ScriptFiles, make
 from bamboo_mcp.testing.scripted import Call, Fault, ScriptedProvider, Step, Track, When
 
 WEATHER = r"""

@@ -12,7 +12,7 @@ from bamboo_mcp.contributions import ProviderConfig
 from bamboo_mcp.domain.models import ModelRequest
 from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.domain.stream import Chunk, Stop
-from bamboo_mcp.providers.anthropic import AnthropicProvider, make
+from bamboo_mcp.providers.anthropic.provider import AnthropicProvider, make
 from bamboo_mcp.testing.fake_llm import FakeLLM, fake_llm
 from bamboo_mcp.testing.fake_llm_anthropic import AnthropicDialect
 

@@ -1,0 +1,1 @@
+"""Claude models, through the anthropic SDK: requests encoded, raw events folded."""

@@ -1,0 +1,1 @@
+"""OpenAI models by the Responses API, and compatible servers by Chat Completions."""

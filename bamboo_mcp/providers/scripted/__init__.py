@@ -1,0 +1,1 @@
+"""A model that plays a transcript: YAML read, requests matched, answers played."""
