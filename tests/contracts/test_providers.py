@@ -14,8 +14,8 @@ from bamboo_mcp.providers.anthropic.provider import AnthropicProvider
 from bamboo_mcp.providers.offline import OfflineProvider
 from bamboo_mcp.providers.retrying import Retrying
 from bamboo_mcp.testing.contracts.provider import Case, ProviderContract, simple_request
-from bamboo_mcp.testing.fake_llm import FakeCall, FakeError, FakeReply, fake_llm
-from bamboo_mcp.testing.fake_llm_anthropic import AnthropicDialect
+from bamboo_mcp.testing.fake_llm.anthropic import AnthropicDialect
+from bamboo_mcp.testing.fake_llm.server import FakeCall, FakeError, FakeReply, fake_llm
 from bamboo_mcp.testing.scripted import Call, Fault, ScriptedProvider, Step, When
 
 _MODEL = "claude-opus-5-5"

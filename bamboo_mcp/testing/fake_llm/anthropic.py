@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bamboo_mcp.testing.fake_llm import FakeCall, FakeError, FakeLLM, FakeReply, Seen, sse
+from bamboo_mcp.testing.fake_llm.server import FakeCall, FakeError, FakeLLM, FakeReply, Seen, sse
 
 _USAGE = {"input_tokens": 10, "output_tokens": 1}
 

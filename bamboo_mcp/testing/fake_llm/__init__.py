@@ -1,0 +1,1 @@
+"""A language model service on loopback, scriptable, with the faults of a real one."""
