@@ -9,7 +9,7 @@ plugin meet here without knowing each other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,29 @@ class ProviderConfig(Value, frozen=True, kw_only=True):
     """What the settings say of models: it goes before what anybody else knows."""
 
 
+Probe = Callable[[ProviderConfig, float], Awaitable[Sequence[ModelEntry]]]
+"""The models of a server on this machine, if it answers within so many seconds; none: it does not.
+
+Never raises for a server that is not there, or is another than it should be.
+"""
+
+
+class ProviderPreset(Value, frozen=True, kw_only=True):
+    """A service that a provider type can speak to, there without a word in the settings.
+
+    It is an instance under its own name. With `probe` it is a server on this machine, which counts
+    only while it answers; settings of the same name go before what is said here.
+    """
+
+    name: str
+    base_url: str
+    api_key_env: str = ""
+    options: Mapping[str, Any] = {}
+    models: tuple[ModelEntry, ...] = ()
+    probe: str | Probe = ""
+    """The function or its place (`package.module:function`)."""
+
+
 class ProviderContribution(Value, frozen=True, kw_only=True):
     """A provider type.
 
@@ -64,6 +87,7 @@ class ProviderContribution(Value, frozen=True, kw_only=True):
     api_key_env: str = ""
     """Where the key is when settings do not say: the vendor's usual environment variable."""
     models: tuple[ModelEntry, ...] = ()
+    presets: tuple[ProviderPreset, ...] = ()
 
 
 class Services(Value, frozen=True, kw_only=True):

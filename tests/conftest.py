@@ -36,3 +36,4 @@ def nothing_of_this_machine(
     home = tmp_path_factory.getbasetemp() / f"home-{os.urandom(8).hex()}"
     monkeypatch.setenv("BAMBOO_HOME", str(home))
     monkeypatch.setenv("BAMBOO_CONFIG", os.devnull)
+    monkeypatch.setenv("BAMBOO_MODELS__LOCAL", "false")  # no model server of theirs either

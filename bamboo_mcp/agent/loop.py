@@ -21,7 +21,9 @@ from bamboo_mcp.domain.errors import LimitReached
 from bamboo_mcp.domain.events import (
     LimitNear,
     ModelAnswered,
+    ModelReplaced,
     RoundStarted,
+    RunEvent,
     SteerDelivered,
     Warned,
 )
@@ -176,7 +178,7 @@ class Loop:
             # Lets others run, and a cancel arrive, even when model and tools never wait.
             await anyio.lowlevel.checkpoint()
         try:
-            stop = await self._ask(self._specs)
+            stop = await self._ask()
         except BadToolJson as error:
             self._note_read()
             self._bad_json += 1
@@ -199,15 +201,17 @@ class Loop:
             return False
         return stop.reason != "pause"
 
-    async def _ask(self, specs: Sequence[ToolSpec]) -> Stop:
+    async def _ask(self, *, last: bool = False) -> Stop:
         history = self._conversation.messages
         fitted = await self._compactor.fit(history, tokens=self._size.tokens, caps=self._caps)
         request = ModelRequest(
             model=self._model,
             messages=history if fitted is None else fitted,
             system=self._system,
-            tools=specs,
-            tool_choice="auto" if specs else "none",
+            # Also in the last round, where none may be called: caches and signed thoughts are bound
+            # to them.
+            tools=self._specs,
+            tool_choice="none" if last or not self._specs else "auto",
             effort=self._request.effort,
             conversation=self._request.session_id,
         )
@@ -217,7 +221,7 @@ class Loop:
                 self._provider,
                 request,
                 draft,
-                self._emit,
+                self._hear,
                 self._note_read if self.unread else None,
             )
         except BaseException:
@@ -227,6 +231,13 @@ class Loop:
             raise
         self._take_answer(stop)
         return stop
+
+    def _hear(self, event: RunEvent) -> None:
+        """News of a model call. Another model in charge has other bounds, and another name."""
+        if isinstance(event, ModelReplaced):
+            self.origin = event.model
+            self._caps = self._provider.caps(self._model)
+        self._emit(event)
 
     def _take_answer(self, stop: Stop) -> None:
         message = stop.message
@@ -297,7 +308,7 @@ class Loop:
                 lambda: step.cancel() if self._inbox.cancel_reason is not None else None
             )
             try:
-                stop = await self._ask(())
+                stop = await self._ask(last=True)
                 if stop.message.tool_calls:
                     calls = self._calls(stop.message.tool_calls)
                     calls.close("not run: the run is at its end")

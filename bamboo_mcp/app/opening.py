@@ -31,7 +31,7 @@ from bamboo_mcp.ports import (
     SubagentPort,
     ToolExecutor,
 )
-from bamboo_mcp.providers.catalog import ProviderCatalog
+from bamboo_mcp.providers.catalog import ROLES, ProviderCatalog, Wrap
 from bamboo_mcp.settings import Settings
 from bamboo_mcp.workspace.chosen import Workspace
 
@@ -65,12 +65,16 @@ class App(Value, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def open_app(
-    settings: Settings, *, sources: Sequence[PluginSource] = (), in_memory: bool = False
+    settings: Settings,
+    *,
+    sources: Sequence[PluginSource] = (),
+    in_memory: bool = False,
+    wrap: Wrap | None = None,
 ) -> AsyncIterator[App]:
     """Open the agent; leaving stops every subagent, writes what is unwritten, closes the rest.
 
     `sources` are plugins beside those that ship. With `in_memory` nothing is written to the home
-    folder: sessions, runs and results end with the process.
+    folder: sessions, runs and results end with the process. `wrap` is put around every provider.
 
     Raises:
         BambooError: A setting cannot be honoured (the workspace), or the home folder not be used.
@@ -81,7 +85,7 @@ async def open_app(
         storage = memory_storage(home) if in_memory else home_storage(settings, files)
         host = _load_plugins(settings, sources)
         try:
-            async with _catalog(settings, host) as models, anyio.create_task_group() as group:
+            async with _catalog(settings, host, wrap) as models, anyio.create_task_group() as group:
                 if storage.background is not None:
                     await group.start(storage.background)
                 try:
@@ -105,14 +109,16 @@ def _load_plugins(settings: Settings, sources: Sequence[PluginSource]) -> Plugin
     return PluginHost(chosen, disabled=settings.plugins.disabled)
 
 
-def _catalog(settings: Settings, host: PluginHost) -> ProviderCatalog:
-    roles = {
-        "primary": settings.models.primary,
-        "fast": settings.models.fast,
-        "background": settings.models.background,
-        "summarisation": settings.models.summarisation,
-    }
-    return ProviderCatalog(host.providers, providers=settings.providers, roles=roles)
+def _catalog(settings: Settings, host: PluginHost, wrap: Wrap | None) -> ProviderCatalog:
+    chosen = settings.models
+    return ProviderCatalog(
+        host.providers,
+        providers=settings.providers,
+        roles={role: getattr(chosen, role) for role in ROLES},
+        fallbacks={role: getattr(chosen, f"{role}_fallbacks") for role in ROLES},
+        local=chosen.local,
+        wrap=wrap,
+    )
 
 
 def _assemble(

@@ -31,7 +31,7 @@ def models(as_json: bool) -> None:
 
 async def _menu(said: Invocation, settings: Settings) -> Sequence[ModelEntry]:
     async with said.open_app(settings) as app:
-        return await app.models.menu()
+        return await app.models.menu(ask=True)
 
 
 def _print_table(menu: Sequence[ModelEntry]) -> None:

@@ -19,6 +19,7 @@ from bamboo_mcp.domain.errors import StorageError
 from bamboo_mcp.domain.events import (
     EventRecord,
     LimitNear,
+    ModelReplaced,
     ProviderWaiting,
     QuestionAnswered,
     RoundStarted,
@@ -119,6 +120,8 @@ def _line_of(event: RunEvent) -> str:
             return f"✗ {printable(tool)}: {short(_message(preview), LINE)}"
         case ProviderWaiting(delay_s=delay, reason=reason):
             return f"… waiting {delay:.0f} s: {short(reason, LINE)}"
+        case ModelReplaced(failed=failed, model=model, reason=reason):
+            return f"! {failed} cannot answer, {model} goes on: {short(reason, LINE)}"
         case LimitNear(limit=limit, value=value, final=final):
             return f"! {'at' if final else 'near'} the limit {limit} ({value:g})"
         case Warned(message=message):

@@ -70,7 +70,7 @@ class ModelTools:
 
         Example: {"provider": "anthropic"}
         """
-        menu = await self._models.menu()
+        menu = await self._models.menu(ask=True)
         known = sorted({entry.provider for entry in menu})
         if provider and provider not in known:
             raise InvalidInput(

@@ -43,7 +43,8 @@ class Provider(Protocol):
 class Models(Protocol):
     """Which model serves.
 
-    `resolve` takes `provider:model`, a bare model name, a role, or "" for the default.
+    `resolve` takes `provider:model`, a bare model name, a role, or "" for the default. The provider
+    of a role with fallbacks goes on with the next model when one cannot answer.
 
     Raises:
         UnknownModel: Naming the value and what is known.
@@ -51,4 +52,7 @@ class Models(Protocol):
     """
 
     async def resolve(self, name: str) -> tuple[Provider, str]: ...
-    async def menu(self) -> Sequence[ModelEntry]: ...
+    async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
+        """Every model we know of. With `ask` the services are asked too, for a few seconds at most:
+        which they have, and whether they take our key."""
+        ...

@@ -39,31 +39,33 @@ class Encoder(Protocol):
 class Conversations:
     """The encoded form of conversations under way, so that a round encodes only what is new.
 
-    `encoder_for` makes the encoder of a model. Bounded: beyond `max_chars` of text the conversation
+    `encoder_for` makes the encoder of a model, and of a `variant` where there is one: what else the
+    encoded form depends on. Bounded: beyond `max_chars` of text the conversation
     that was quiet longest is forgotten, and encoded anew should it speak again.
     """
 
-    def __init__(
-        self, encoder_for: Callable[[str], Encoder], *, max_chars: int = 64_000_000
-    ) -> None:
+    def __init__(self, encoder_for: Callable[..., Encoder], *, max_chars: int = 64_000_000) -> None:
         self._encoder_for = encoder_for
         self._max_chars = max_chars
         self._chars = 0
-        self._known: OrderedDict[tuple[str, str], _Encoded] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, str], _Encoded] = OrderedDict()
 
-    def encode(self, conversation: str, model: str, messages: Sequence[Message]) -> list[Wire]:
+    def encode(
+        self, conversation: str, model: str, messages: Sequence[Message], *, variant: str = ""
+    ) -> list[Wire]:
         """The `messages` of a request. Without a `conversation` nothing is remembered."""
+        asked = (model, variant) if variant else (model,)
         if not conversation:
-            encoded = _Encoded(self._encoder_for(model))
+            encoded = _Encoded(self._encoder_for(*asked))
             encoded.extend(messages)
             return encoded.wire
-        key = (conversation, model)
+        key = (conversation, model, variant)
         known = self._known.pop(key, None)
         if known is None:
-            known = _Encoded(self._encoder_for(model))
+            known = _Encoded(self._encoder_for(*asked))
         self._chars -= known.chars
         if not known.is_prefix_of(messages):
-            known = _Encoded(self._encoder_for(model))
+            known = _Encoded(self._encoder_for(*asked))
         known.extend(messages)
         self._known[key] = known
         self._chars += known.chars

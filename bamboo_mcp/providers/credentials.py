@@ -7,10 +7,12 @@ the key.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from bamboo_mcp.domain.errors import SettingsError
+from bamboo_mcp.domain.provider_errors import AuthenticationFailed
 from bamboo_mcp.domain.secrets import Secret
-from bamboo_mcp.settings.references import resolve_reference
+from bamboo_mcp.settings.references import FORMS, resolve_reference
 
 NO_KEY = Secret("")
 
@@ -22,6 +24,9 @@ def read_key(
 
     Without a `reference` the variable `usual_env` is looked at, and to find nothing there is not
     wrong: whether a key is needed is the provider's to say.
+
+    What a keyring holds or a command writes is not looked at here: that secret is deferred, and its
+    `reveal` raises `AuthenticationFailed`, saying what is said here of the others.
     """
     if not reference:
         if not environ.get(usual_env, "").strip():
@@ -30,13 +35,24 @@ def read_key(
     else:
         place = f"the setting providers.{instance}.api_key"
     try:
-        return resolve_reference(reference, environ), ""
+        secret = resolve_reference(reference, environ)
     except SettingsError as error:
         return NO_KEY, f"{place}: {error.message}"
+    if secret.pending:
+        load = partial(_revealed, secret, place, instance)
+        secret = Secret.deferred(load, renewable=secret.renewable)
+    return secret, ""
 
 
 def key_needed(instance: str, env: str) -> str:
     """What to do when there is no key at all."""
-    return (
-        f"no key: set {env}, or the setting providers.{instance}.api_key to env:NAME or file:PATH"
-    )
+    return f"no key: set {env}, or the setting providers.{instance}.api_key to {FORMS}"
+
+
+def _revealed(secret: Secret, place: str, instance: str) -> str:
+    try:
+        return secret.reveal()
+    except SettingsError as error:
+        raise AuthenticationFailed(
+            f"{instance}: {place}: {error.message}", hint=error.hint, provider=instance
+        ) from error

@@ -20,6 +20,7 @@ from bamboo_mcp.domain.provider_errors import (
     ProviderFailure,
     QuotaExhausted,
     RateLimited,
+    Refused,
     ServerFailed,
     TransportFailed,
 )
@@ -37,8 +38,30 @@ _BY_TYPE: dict[str, type[ProviderFailure]] = {
     "context_length_exceeded": ContextOverflow,
     "timeout_error": ServerFailed,
     "api_error": ServerFailed,
+    "server_error": ServerFailed,
+    "rate_limit_exceeded": RateLimited,
+    "server_is_overloaded": Overloaded,
+    "slow_down": Overloaded,
+    "service_unavailable_error": Overloaded,
+    "invalid_api_key": AuthenticationFailed,
+    "billing_not_active": QuotaExhausted,
+    "billing_hard_limit_reached": QuotaExhausted,
+    "invalid_prompt": BadRequest,
+    "data_residency_mismatch": BadRequest,
+    "bio_policy": Refused,
+    "misalignment_policy_violation": Refused,
+    "image_content_policy_violation": Refused,
     "not_found_error": BadRequest,
     "invalid_request_error": BadRequest,
+    **dict.fromkeys(
+        (
+            *("invalid_image", "invalid_image_format", "invalid_base64_image"),
+            *("invalid_image_url", "invalid_image_mode", "image_parse_error", "image_too_large"),
+            *("image_too_small", "image_file_too_large", "image_file_not_found"),
+            *("empty_image_file", "unsupported_image_media_type", "failed_to_download_image"),
+        ),
+        BadRequest,
+    ),
 }
 
 _BY_STATUS: dict[int, type[ProviderFailure]] = {
@@ -58,6 +81,7 @@ _OVERFLOW = (
     "context_length_exceeded",
     "exceed_context_size",
     "exceed context limit",
+    "exceeds the context window",
 )
 """The only sign of an overflow that some services give is its text."""
 
@@ -70,6 +94,7 @@ _REASONS: dict[type[ProviderFailure], str] = {
     ServerFailed: "failed on its side",
     TransportFailed: "could not be reached",
     BadRequest: "refused the request",
+    Refused: "declined to answer",
 }
 
 

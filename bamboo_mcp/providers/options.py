@@ -36,6 +36,12 @@ class Options:
             raise self.wrong(key, "must be a number of seconds above 0")
         return float(value)
 
+    def text(self, key: str) -> str:
+        value = self._config.options.get(key, "")
+        if not isinstance(value, str):
+            raise self.wrong(key, "must be text")
+        return value
+
     def headers(self) -> dict[str, str]:
         value = self._config.options.get("headers", {})
         if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
-from anyio import sleep
+from anyio import sleep, sleep_forever
 
 from bamboo_mcp.domain.messages import Block, Message, ReasoningBlock, TextBlock, ToolCallBlock
 from bamboo_mcp.domain.provider_errors import ProviderFailure
@@ -24,10 +24,11 @@ from bamboo_mcp.domain.usage import NO_USAGE, Usage
 class Playback:
     """The stream of one model call: enter it, iterate it, leave it at any moment.
 
-    `ending` is raised when the chunks are used up, for an answer that shall break off.
+    When the chunks are used up, `ending` is raised, for an answer that shall break off; one that
+    `stalls` says nothing more and does not end.
     """
 
-    __slots__ = ("_between_s", "_chunks", "_ending", "_first_s", "_next")
+    __slots__ = ("_between_s", "_chunks", "_ending", "_first_s", "_next", "_stalls")
 
     def __init__(
         self,
@@ -36,9 +37,11 @@ class Playback:
         ending: ProviderFailure | None = None,
         before_s: float = 0.0,
         between_s: float = 0.0,
+        stalls: bool = False,
     ) -> None:
         self._chunks = chunks
         self._ending = ending
+        self._stalls = stalls
         self._first_s = before_s
         self._between_s = between_s
         self._next = 0
@@ -54,6 +57,7 @@ class Playback:
     ) -> None:
         self._next = len(self._chunks)
         self._ending = None
+        self._stalls = False
 
     def __aiter__(self) -> AsyncIterator[Chunk]:
         return self
@@ -68,6 +72,8 @@ class Playback:
         if at < len(self._chunks):
             self._next = at + 1
             return self._chunks[at]
+        if self._stalls:
+            await sleep_forever()
         if self._ending is not None:
             self._ending.started = at > 0
             raise self._ending

@@ -7,19 +7,23 @@ after it a silent second try would be a lie. Providers themselves never retry.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 import anyio
 
 from bamboo_mcp.domain.events import ProviderWaiting
-from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
-from bamboo_mcp.domain.provider_errors import ProviderFailure, Truncated
+from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelFacts, ModelRequest
+from bamboo_mcp.domain.provider_errors import AuthenticationFailed, ProviderFailure, Truncated
 from bamboo_mcp.domain.stream import Chunk, Stop
 from bamboo_mcp.ports import Notify, Provider
+from bamboo_mcp.providers.table import NOTHING_SAID
 
 Sleep = Callable[[float], Awaitable[None]]
+Renew = Callable[[Provider], Awaitable[Provider]]
+
+IMPATIENT_S = 5.0
 
 
 class Retrying:
@@ -27,7 +31,8 @@ class Retrying:
 
     Waits `first_delay_s` doubled each time, up to half of it left off at random so that many
     callers do not return as one; or what the service asked for, at least. Never over `longest_s`.
-    `sleep` is anyio's but in tests.
+    A key that was refused is read anew once by `renew`, where it can have changed. What `facts` say
+    of a model goes before what its provider knows. `sleep` is anyio's but in tests.
     """
 
     def __init__(
@@ -37,12 +42,18 @@ class Retrying:
         attempts: int = 3,
         first_delay_s: float = 0.4,
         longest_s: float = 60.0,
+        patient: bool = True,
+        renew: Renew | None = None,
+        facts: Mapping[str, ModelFacts] = NOTHING_SAID,
         sleep: Sleep = anyio.sleep,
     ) -> None:
         self._provider = provider
         self._attempts = attempts
         self._first_delay_s = first_delay_s
         self._longest_s = longest_s
+        self._patient = patient
+        self._renew = renew
+        self._facts = facts
         self._sleep = sleep
 
     def __repr__(self) -> str:
@@ -53,7 +64,23 @@ class Retrying:
         return self._provider.name
 
     def caps(self, model: str) -> ModelCaps:
-        return self._provider.caps(model)
+        caps = self._provider.caps(model)
+        said = self._facts.get(model)
+        return caps if said is None else said.over(caps)
+
+    def impatient(self) -> Retrying:
+        """The same for callers who have another model to go to: when the service asks them to wait
+        for longer than a moment, they hear of it at once."""
+        return Retrying(
+            self._provider,
+            attempts=min(self._attempts, 2),
+            first_delay_s=self._first_delay_s,
+            longest_s=IMPATIENT_S,
+            patient=False,
+            renew=self._renew,
+            facts=self._facts,
+            sleep=self._sleep,
+        )
 
     def stream(
         self, request: ModelRequest, *, notify: Notify | None = None
@@ -68,21 +95,26 @@ class Retrying:
 
     async def open(self, request: ModelRequest, notify: Notify | None) -> _Opened:
         """The stream, its first chunk there; the last failure when no attempt brought one."""
-        attempt = 1
+        attempt, renew = 1, self._renew
         while True:
+            provider = self._provider
             try:
-                return await self._once(request)
+                return await self._once(provider, request)
             except ProviderFailure as failure:
-                if not failure.retryable or failure.started or attempt >= self._attempts:
-                    raise
+                refused = isinstance(failure, AuthenticationFailed) and renew is not None
                 delay = self._delay(failure, attempt)
-                if notify is not None:
+                if not refused and delay is None:
+                    raise
+                if delay is not None and notify is not None:
                     notify(ProviderWaiting(delay_s=delay, reason=failure.message, attempt=attempt))
-            await self._sleep(delay)
-            attempt += 1
+            if delay is not None:
+                await self._sleep(delay)
+                attempt += 1
+            elif renew is not None:
+                self._provider, renew = await renew(provider), None
 
-    async def _once(self, request: ModelRequest) -> _Opened:
-        stream = self._provider.stream(request)
+    async def _once(self, provider: Provider, request: ModelRequest) -> _Opened:
+        stream = provider.stream(request)
         chunks = await stream.__aenter__()
         try:
             first = await anext(chunks, None)
@@ -93,10 +125,15 @@ class Retrying:
             raise
         return _Opened(stream, self.name, first, chunks)
 
-    def _delay(self, failure: ProviderFailure, attempt: int) -> float:
+    def _delay(self, failure: ProviderFailure, attempt: int) -> float | None:
+        """Seconds until the next attempt; None when there is to be none."""
+        if not failure.retryable or failure.started or attempt >= self._attempts:
+            return None
         delay = self._first_delay_s * float(2 ** (attempt - 1)) * (0.5 + random.random() / 2)
         if failure.retry_after_s is not None:
             delay = max(delay, failure.retry_after_s + delay / 4)
+        if delay > self._longest_s and not self._patient:
+            return None
         return min(delay, self._longest_s)
 
 

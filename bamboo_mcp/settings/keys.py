@@ -26,7 +26,7 @@ def leaves(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]
         inner = _bare(field.annotation)
         if _is_model(inner):
             yield from leaves(inner, f"{key}.")
-        elif get_origin(inner) is dict and _is_model(_bare(get_args(inner)[1])):
+        elif get_origin(inner) is dict and _is_model(_bare(get_args(inner)[1])) and not prefix:
             yield from leaves(get_args(inner)[1], f"{key}.NAME.")
         else:
             yield key

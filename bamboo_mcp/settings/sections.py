@@ -17,11 +17,12 @@ from pydantic import (
     field_validator,
 )
 
+from bamboo_mcp.domain.models import Effort, ModelFacts
 from bamboo_mcp.domain.questions import PermissionMode, narrower
 from bamboo_mcp.domain.runs import Limits
 from bamboo_mcp.domain.tools import GROUPS, Group
 from bamboo_mcp.settings.paths import checked_folder
-from bamboo_mcp.settings.references import check_reference
+from bamboo_mcp.settings.references import FORMS, check_reference
 
 YEAR_S = 31_536_000
 _MOST = 1_000_000_000
@@ -34,6 +35,8 @@ Seconds: TypeAlias = Annotated[float, Field(gt=0, le=YEAR_S)]
 Folder: TypeAlias = Annotated[Path, Field(strict=False), BeforeValidator(checked_folder)]
 Names: TypeAlias = Annotated[tuple[str, ...], Field(strict=False)]
 Groups: TypeAlias = Annotated[tuple[Group, ...], Field(strict=False)]
+Efforts: TypeAlias = Annotated[tuple[Effort, ...], Field(strict=False)]
+Price: TypeAlias = Annotated[float, Field(ge=0, le=_MOST)]
 ProviderName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
@@ -65,6 +68,31 @@ class ModelSettings(Section):
     fast: str = Field(default="", description="Quick and cheap work.")
     background: str = Field(default="", description="Work nobody waits for.")
     summarisation: str = Field(default="", description="Summaries of long conversations.")
+    local: bool = Field(
+        default=True, description="Without a model or a key: look for a server on this machine?"
+    )
+    primary_fallbacks: Names = Field(
+        default=(), description="Take over, in order, when the primary model cannot answer."
+    )
+    fast_fallbacks: Names = Field(default=(), description="The same for the fast model.")
+    background_fallbacks: Names = Field(
+        default=(), description="The same for the background model."
+    )
+    summarisation_fallbacks: Names = Field(
+        default=(), description="The same for the summarisation model."
+    )
+
+
+class FactSettings(Section):
+    """What is so of a model, whatever anybody else says. Prices: dollars per million tokens."""
+
+    context_window: Count | None = Field(default=None, description="Tokens it can take in.")
+    max_output: Count | None = Field(default=None, description="Tokens of its longest answer.")
+    efforts: Efforts | None = Field(default=None, description="Levels of thinking it knows.")
+    images: bool | None = Field(default=None, description="Can it see?")
+    tools: bool | None = Field(default=None, description="Can it call tools?")
+    price_input: Price | None = Field(default=None, description="Of what goes in.")
+    price_output: Price | None = Field(default=None, description="Of what comes out.")
 
 
 class ProviderSettings(Section):
@@ -74,10 +102,18 @@ class ProviderSettings(Section):
     base_url: str = Field(
         default="", description="Where the service is; empty: the vendor's address."
     )
-    api_key: str = Field(default="", description='Where the key is: "env:NAME" or "file:PATH".')
+    api_key: str = Field(default="", description=f"Where the key is: {FORMS}.")
     options: dict[str, Any] = Field(
         default_factory=dict, description="Anything else this kind of provider understands."
     )
+
+    models: dict[str, FactSettings] = Field(
+        default_factory=dict, description="What you know better of its models, by name."
+    )
+
+    @property
+    def facts(self) -> Mapping[str, ModelFacts]:
+        return {name: ModelFacts(**said.model_dump()) for name, said in self.models.items()}
 
     @field_validator("api_key")
     @classmethod

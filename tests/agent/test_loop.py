@@ -198,7 +198,7 @@ async def test_at_the_round_limit_one_round_without_tools_still_gives_an_answer(
     provider.respond(
         lambda request: (
             calls(("look", {"what": str(len(request.messages))}))
-            if request.tools
+            if request.tool_choice == "auto"
             else Step(text="what I have")
         )
     )
@@ -211,6 +211,9 @@ async def test_at_the_round_limit_one_round_without_tools_still_gives_an_answer(
     assert outcome.text == "what I have"
     assert "spawn another one" in outcome.error
     assert outcome.rounds == 6
+    first, last = provider.requests[0], provider.requests[-1]
+    assert last.tools == first.tools, "prompt caches and signed thoughts are bound to them"
+    assert last.tool_choice == "none"
     near = [e for e in events if isinstance(e, LimitNear)]
     assert [(e.limit, e.final) for e in near] == [("max_rounds", False), ("max_rounds", True)]
 
@@ -231,7 +234,7 @@ async def test_tokens_spent_beyond_the_limit_end_the_run_with_an_answer() -> Non
                 calls=(Call(name="look", args={"what": str(len(request.messages))}),),
                 usage=Tokens(input=100, output=10),
             )
-            if request.tools
+            if request.tool_choice == "auto"
             else Step(text="short answer", usage=Tokens(input=100, output=5))
         )
     )

@@ -28,7 +28,7 @@ class Hanging:
         await self._hang()
         return ScriptedProvider("hello"), "test"
 
-    async def menu(self) -> Sequence[ModelEntry]:
+    async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         return ()
 
     async def list_tools(self) -> Sequence[ToolSpec]:

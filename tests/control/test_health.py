@@ -24,7 +24,7 @@ class NoMenu:
     async def resolve(self, name: str) -> tuple[Provider, str]:
         raise NotImplementedError
 
-    async def menu(self) -> Sequence[ModelEntry]:
+    async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         raise StorageError("the price table cannot be read")
 
 

@@ -32,7 +32,7 @@ class Menu:
     async def resolve(self, name: str) -> tuple[Provider, str]:
         raise NotImplementedError
 
-    async def menu(self) -> Sequence[ModelEntry]:
+    async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         return MENU
 
 

@@ -67,7 +67,7 @@ class SlowModels:
             await self.open.wait()
         return await self._models.resolve(name)
 
-    async def menu(self):  # type: ignore[no-untyped-def]
+    async def menu(self, *, ask: bool = False):  # type: ignore[no-untyped-def]
         return await self._models.menu()
 
 

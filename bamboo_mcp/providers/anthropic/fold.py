@@ -31,7 +31,7 @@ from bamboo_mcp.domain.stream import (
     ToolCallChunk,
 )
 from bamboo_mcp.domain.usage import Usage
-from bamboo_mcp.providers.anthropic.payload import EXT
+from bamboo_mcp.providers.anthropic.payload import EXT, PREFIX
 
 _STOPS: dict[str, StopReason] = {
     "end_turn": "end",
@@ -59,8 +59,9 @@ class _Open:
 class Fold:
     """Feed it every event in order; the `Stop` comes when the stream is whole."""
 
-    def __init__(self, provider: str, model: str) -> None:
+    def __init__(self, provider: str, model: str, prefix: str = "") -> None:
         self._provider = provider
+        self._prefix = prefix
         self._origin = f"{provider}:{model}"
         self._model = model
         self._response_id = ""
@@ -156,9 +157,9 @@ class Fold:
                 text = raw.get("text") or ""
                 return TextBlock(text=text, ext={} if plain else {EXT: raw}) if text else None
             case "thinking":
-                return ReasoningBlock(text=raw.get("thinking") or "", ext={EXT: raw})
+                return ReasoningBlock(text=raw.get("thinking") or "", ext=self._signed(raw))
             case "redacted_thinking":
-                return ReasoningBlock(redacted=True, ext={EXT: raw})
+                return ReasoningBlock(redacted=True, ext=self._signed(raw))
             case "tool_use":
                 return self._tool_call(opened)
             case _:
@@ -167,6 +168,9 @@ class Fold:
                         return None
                     raw["input"] = arguments
                 return OpaqueBlock(provider=self._provider, raw=raw)
+
+    def _signed(self, raw: dict[str, Any]) -> dict[str, Any]:
+        return {EXT: raw, PREFIX: self._prefix} if self._prefix else {EXT: raw}
 
     def _tool_call(self, opened: _Open) -> ToolCallBlock | None:
         raw = opened.raw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import msgspec
 
@@ -25,6 +26,8 @@ from bamboo_mcp.providers.conversations import Wire, in_words, is_own
 
 EXT = "anthropic"
 """The key under which a block's raw form is kept in `ext`."""
+PREFIX = "anthropic_prefix"
+"""The key for the `prefix_of` the request that a signed thought answered."""
 
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _BAD_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -34,12 +37,16 @@ class Encoder:
     """Encodes for one provider instance and one model family.
 
     Reasoning, and any other block in its raw form, goes back only when the message came from this
-    very instance and family; signatures of anybody else are refused by the service.
+    very instance and family; signatures of anybody else are refused by the service. Thoughts are
+    signed together with all that went before them: under other instructions or tools (`prefix`)
+    the older ones stay behind. They stand before the newer ones, and that is where the service lets
+    them be left out (providers note, section 1.3, preserved thinking).
     """
 
-    def __init__(self, provider: str, model: str) -> None:
+    def __init__(self, provider: str, model: str, prefix: str = "") -> None:
         self._provider = provider
         self._model = model
+        self._prefix = prefix
 
     def extend(self, wire: list[Wire], message: Message) -> None:
         """Adds nothing for a message that nothing is left of: the API refuses empty content."""
@@ -75,13 +82,19 @@ class Encoder:
             case TextBlock():
                 return _text(block, own=own)
             case ReasoningBlock(ext=ext):
-                return dict(ext[EXT]) if own and EXT in ext else None
+                fits = own and EXT in ext and ext.get(PREFIX, self._prefix) == self._prefix
+                return dict(ext[EXT]) if fits else None
             case ToolCallBlock():
                 return _tool_use(block, own=own)
             case OpaqueBlock(provider=provider, raw=raw):
                 return dict(raw) if own and provider == self._provider else None
             case ToolResultBlock() | ImageBlock() | RawBlock():
                 return None  # nothing an assistant can say
+
+
+def prefix_of(system: str, tools: Sequence[Wire]) -> str:
+    """A short name for what a thought is signed with beside the messages."""
+    return blake2b(msgspec.json.encode((system, tools)), digest_size=8).hexdigest()
 
 
 def encode_tools(tools: Sequence[ToolSpec]) -> list[Wire]:

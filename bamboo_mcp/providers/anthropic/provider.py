@@ -23,12 +23,13 @@ from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.ports import Notify
 from bamboo_mcp.providers import shipped
 from bamboo_mcp.providers.anthropic.fold import Fold
-from bamboo_mcp.providers.anthropic.payload import Encoder, encode_tools
+from bamboo_mcp.providers.anthropic.payload import Encoder, encode_tools, prefix_of
 from bamboo_mcp.providers.conversations import Conversations, Wire
 from bamboo_mcp.providers.faults import Faults
+from bamboo_mcp.providers.known_models import ANTHROPIC_MODELS
 from bamboo_mcp.providers.options import Options
 from bamboo_mcp.providers.streams import folded
-from bamboo_mcp.providers.table import ANTHROPIC_MODELS, EFFORTS, Knowledge, clamp_effort
+from bamboo_mcp.providers.table import EFFORTS, Knowledge, clamp_effort
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class AnthropicProvider:
         self._cache_ttl = options.choice("cache_ttl", ("", "5m", "1h"), "5m")
         self._conversations = Conversations(partial(Encoder, config.name))
         self._tools: tuple[tuple[ToolSpec, ...], list[Wire]] = ((), [])
+        self._prefix: tuple[str, list[Wire] | None, str] = ("", None, "")
         # A key is always given, so that the SDK never looks for a login profile on this disk.
         key = config.api_key.reveal() or "-"
         headers = options.headers()
@@ -84,8 +86,10 @@ class AnthropicProvider:
     async def stream(
         self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        fold = Fold(self._name, request.model)
-        body = self._body(request)
+        tools = self._encoded_tools(request.tools)
+        prefix = self._prefix_of(request.system, tools)
+        fold = Fold(self._name, request.model, prefix)
+        body = self._body(request, tools, prefix)
         body["max_tokens"] = request.max_output or self.caps(request.model).max_output
         if self._cache_ttl:
             body["cache_control"] = {"type": "ephemeral", "ttl": self._cache_ttl}
@@ -103,8 +107,10 @@ class AnthropicProvider:
         return folded(events, fold, self._faults, _SDK_ERRORS, self._failure)
 
     async def count(self, request: ModelRequest) -> int | None:
+        tools = self._encoded_tools(request.tools)
+        body = self._body(request, tools, self._prefix_of(request.system, tools))
         try:
-            counted = await self._client.messages.count_tokens(**self._body(request))
+            counted = await self._client.messages.count_tokens(**body)
         except _SDK_ERRORS as error:
             logger.info("%s cannot count tokens: %s", self._name, type(error).__name__)
             return None
@@ -137,22 +143,30 @@ class AnthropicProvider:
     async def aclose(self) -> None:
         await self._client.close()
 
-    def _body(self, request: ModelRequest) -> dict[str, Any]:
+    def _body(self, request: ModelRequest, tools: list[Wire], prefix: str) -> dict[str, Any]:
         """All that counts as input. System and tools come out byte for byte the same each round."""
         body: dict[str, Any] = {
             "model": request.model,
             "messages": self._conversations.encode(
-                request.conversation, request.model, request.messages
+                request.conversation, request.model, request.messages, variant=prefix
             ),
         }
         if request.system.strip():
             body["system"] = request.system
-        if request.tools:
-            body["tools"] = self._encoded_tools(request.tools)
+        if tools:
+            body["tools"] = tools
             if request.tool_choice == "none":
                 body["tool_choice"] = {"type": "none"}
         body |= thinking_of(request.effort, self.caps(request.model))
         return body
+
+    def _prefix_of(self, system: str, tools: list[Wire]) -> str:
+        # Worked out once for all rounds of a run, and mostly for all runs: tools are one list.
+        last_system, last_tools, prefix = self._prefix
+        if last_tools is not tools or last_system != system:
+            prefix = prefix_of(system, tools)
+            self._prefix = (system, tools, prefix)
+        return prefix
 
     def _encoded_tools(self, tools: Sequence[ToolSpec]) -> list[Wire]:
         # Agents of one server mostly share one list, so the last one encoded is worth keeping.

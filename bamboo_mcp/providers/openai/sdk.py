@@ -18,17 +18,33 @@ SDK_ERRORS = (openai.OpenAIError, httpx2.TransportError, httpx2.InvalidURL)
 
 
 def make_client(
-    config: ProviderConfig, *, stall_timeout_s: float, headers: Mapping[str, str]
+    config: ProviderConfig,
+    *,
+    stall_timeout_s: float,
+    headers: Mapping[str, str],
+    organization: str = "",
+    project: str = "",
 ) -> openai.AsyncOpenAI:
-    """Makes no retries. `stall_timeout_s` of silence mean that the connection is dead."""
-    return openai.AsyncOpenAI(
+    """Makes no retries. `stall_timeout_s` of silence mean that the connection is dead.
+
+    Without `organization` and `project` the vendor's own service gets those of the environment
+    (OPENAI_ORG_ID, OPENAI_PROJECT_ID), any other server none.
+    """
+    client = openai.AsyncOpenAI(
         # The SDK refuses an empty key, and would look for one in the environment.
         api_key=config.api_key.reveal() or "-",
         base_url=config.base_url or "https://api.openai.com/v1",
         max_retries=0,
         timeout=httpx2.Timeout(stall_timeout_s, connect=10.0, pool=30.0),
         default_headers=dict(headers),
+        organization=organization or None,
+        project=project or None,
     )
+    if config.base_url:
+        client.organization = organization or None
+        client.project = project or None
+    client.admin_api_key = None  # from the environment too, and never ours to send
+    return client
 
 
 class Failures:

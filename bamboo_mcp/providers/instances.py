@@ -1,0 +1,289 @@
+"""One provider under one name: its configuration, what it lacks, its models, opened at most once.
+
+Nothing of a vendor is imported here. A provider type is a contribution; an instance is a type under
+a name, with its own key, address and options (two accounts, a proxy, a server on this machine).
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from bamboo_mcp.contributions import Probe, ProviderConfig, ProviderContribution, ProviderPreset
+from bamboo_mcp.domain.errors import BambooError, PluginError
+from bamboo_mcp.domain.models import ModelEntry, ModelFacts
+from bamboo_mcp.ports import Provider
+from bamboo_mcp.providers.credentials import read_key
+from bamboo_mcp.providers.retrying import Retrying
+
+logger = logging.getLogger(__name__)
+
+FRESH_S = 300.0
+"""For so long the answer to which models there are is believed."""
+BRIEFLY_S = 10.0
+"""The same of a server on this machine, which people start and stop, and of no answer at all."""
+
+_CLOSE_WITHIN_S = 5.0
+
+
+class InstanceSettings(Protocol):
+    """What the settings say of one provider (`settings.ProviderSettings`)."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def api_key(self) -> str: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+    @property
+    def facts(self) -> Mapping[str, ModelFacts]: ...
+
+
+class Instance:
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        contribution: ProviderContribution | None,
+        *,
+        preset: ProviderPreset | None = None,
+        settings: InstanceSettings | None = None,
+        environ: Mapping[str, str],
+    ) -> None:
+        self.name = name
+        self.type = kind
+        self.contribution = contribution
+        self.preset = preset
+        self._settings = settings
+        self._environ = environ
+        self._lock = anyio.Lock()
+        self._asking = anyio.Lock()
+        self._loading: Future[Provider] | None = None
+        self._opened: Retrying | None = None
+        self._retired: list[Any] = []
+        self._listed: Sequence[ModelEntry] | None = None
+        self._listed_until = 0.0
+
+    @property
+    def is_set(self) -> bool:
+        """Do the settings name it?"""
+        return self._settings is not None
+
+    @property
+    def is_local(self) -> bool:
+        """A server on this machine that counts only while it answers."""
+        return self.preset is not None and bool(self.preset.probe) and not self.is_set
+
+    @property
+    def has_key(self) -> bool:
+        return bool(self.config()[0].api_key)
+
+    def missing(self) -> str:
+        """What it lacks, exactly; empty when nothing is known to stand in the way."""
+        if self.contribution is None:
+            return f"there is no provider type {self.type!r}; is the plugin that brings it on?"
+        if self._opened is not None:
+            return ""
+        config, problem = self.config()
+        if problem:
+            return problem
+        try:
+            return self.contribution.missing(config)
+        except (Exception, SystemExit) as error:
+            logger.exception("the provider %s cannot say whether it is ready", self.name)
+            return f"the plugin failed: {type(error).__name__}: {error}"
+
+    def known_models(self) -> list[str]:
+        """By name: what settings say, what is known beforehand, what the service listed."""
+        said = self._settings.facts if self._settings else ()
+        listed = self._listed or ()
+        return list(dict.fromkeys([*said, *(row.name for row in (*self._shipped(), *listed))]))
+
+    def full_names(self) -> Iterator[str]:
+        return (f"{self.name}:{model}" for model in self.known_models())
+
+    def first_model(self) -> str:
+        """The one to take when nobody names one: of those that were listed, one with tools."""
+        listed = [row.name for row in self._listed or () if row.caps.tools]
+        said = self._settings.facts if self._settings else ()
+        rows = [*said, *(row.name for row in self._shipped()), *listed]
+        return next(iter(rows), "")
+
+    def rows(self) -> list[ModelEntry]:
+        """Its lines of the menu; one without a name when no model of it is known."""
+        missing = self.missing()
+        rows: dict[str, ModelEntry] = {row.name: row for row in self._shipped()}
+        for row in self._listed or ():
+            rows[row.name] = row
+            missing = missing or row.missing
+        facts = self._settings.facts if self._settings else {}
+        for name, said in facts.items():
+            row = rows.get(name) or ModelEntry(name=name, provider=self.name)
+            rows[name] = msgspec.structs.replace(row, caps=said.over(row.caps))
+        if self.is_local and not self._listed:
+            missing = missing or f"no server answers at {self.config()[0].base_url}"
+        rows.pop("", None)
+        return [
+            msgspec.structs.replace(row, provider=self.name, ready=not missing, missing=missing)
+            for row in rows.values() or (ModelEntry(name="", provider=self.name),)
+        ]
+
+    async def ask(self, within_s: float, load_within_s: float) -> None:
+        """Have the service say which models it has; what it said last counts for a while."""
+        with anyio.move_on_after(within_s):
+            async with self._asking:
+                if time.monotonic() < self._listed_until or self.missing():
+                    return
+                self._listed = await self._list(within_s, load_within_s)
+                lasting = not self.is_local and any(row.name for row in self._listed)
+                self._listed_until = time.monotonic() + (FRESH_S if lasting else BRIEFLY_S)
+                return
+        if not self._listed:
+            silent = f"did not answer within {within_s:g} s"
+            self._listed = [ModelEntry(name="", provider=self.name, missing=silent)]
+
+    async def _list(self, within_s: float, load_within_s: float) -> Sequence[ModelEntry]:
+        try:
+            if self.preset is not None and self.is_local:
+                probe: Probe = found(self.preset.probe)
+                return await probe(self.config()[0], within_s)
+            return await (await self.open(load_within_s)).models()
+        except Exception as error:
+            if not isinstance(error, BambooError):
+                logger.exception("the provider %s cannot say which models it has", self.name)
+            said = error.message if isinstance(error, BambooError) else type(error).__name__
+            return [ModelEntry(name="", provider=self.name, missing=said)]
+
+    async def learn(self, model: str, within_s: float, load_within_s: float) -> None:
+        """Ask the service about a model that nobody knows: its window decides when to compact."""
+        if self._listed is None and model not in self.known_models():
+            await self.ask(within_s, load_within_s)
+
+    async def open(self, within_s: float) -> Retrying:
+        """Raises `PluginError` when its module does not load, or not within `within_s`."""
+        if self._opened is not None:
+            return self._opened
+        with anyio.move_on_after(within_s):
+            async with self._lock:  # two runs may ask for the same provider while it loads
+                if self._opened is None:
+                    renewable = self.config()[0].api_key.renewable
+                    self._opened = Retrying(
+                        await self._loaded(within_s),
+                        renew=self._renew if renewable else None,
+                        facts=self._settings.facts if self._settings else {},
+                    )
+                return self._opened
+        raise PluginError(
+            f"the provider {self.name!r} did not load within {within_s:g} s",
+            hint="It may still come: try again later, or name another model.",
+        )
+
+    async def close(self) -> None:
+        loading, self._loading = self._loading, None
+        self._opened = None
+        open_ones, self._retired = self._retired, []
+        if loading and not loading.cancel() and loading.done() and not loading.exception():
+            open_ones.append(loading.result())
+        for provider in open_ones:
+            if (aclose := getattr(provider, "aclose", None)) is None:
+                continue
+            with anyio.move_on_after(_CLOSE_WITHIN_S, shield=True):
+                try:
+                    await aclose()
+                except Exception:
+                    logger.exception("the provider %s did not close", self.name)
+
+    async def _renew(self, refused: Provider) -> Provider:
+        """Another provider with a key read anew, for one whose key was refused."""
+        async with self._lock:
+            current = self._loading.result(timeout=0) if self._loading else None
+            if current is not None and current is not refused:
+                return current  # another run was here first
+            self._retired.append(refused)  # streams of other runs may still be open on it
+            self._loading = None
+            return await self._loaded(_CLOSE_WITHIN_S * 6)
+
+    async def _loaded(self, within_s: float) -> Provider:
+        """What `_load` gives, from a thread: a vendor's SDK takes most of a second to import.
+
+        A thread cannot be stopped. One whose caller gave up goes on, and the next caller waits for
+        it and takes what it brings, instead of loading beside it.
+        """
+        loading = self._loading
+        if loading is None or loading.cancel() or (loading.done() and loading.exception()):
+            loading = self._loading = Future()
+            await anyio.to_thread.run_sync(self._load_into, loading, abandon_on_cancel=True)
+        else:
+            await anyio.to_thread.run_sync(wait, [loading], within_s, abandon_on_cancel=True)
+        return loading.result(timeout=0)
+
+    def _load_into(self, loading: Future[Provider]) -> None:
+        if not loading.set_running_or_notify_cancel():
+            return
+        try:
+            loading.set_result(self._load())
+        except BambooError as error:
+            loading.set_exception(error)
+
+    def _load(self) -> Provider:
+        assert self.contribution is not None, "missing() comes first"
+        try:
+            provider: Provider = found(self.contribution.load)(self.config()[0])
+            return provider
+        except BambooError:
+            raise
+        except BaseException as error:  # in a thread nobody but the plugin raises these
+            logger.exception("the provider %s does not load", self.name)
+            raise PluginError(
+                f"the provider {self.name!r} does not load: {type(error).__name__}: {error}",
+                hint="The log has the traceback.",
+            ) from error
+
+    def _shipped(self) -> Sequence[ModelEntry]:
+        if self.preset is not None:
+            return self.preset.models
+        return self.contribution.models if self.contribution else ()
+
+    def config(self) -> tuple[ProviderConfig, str]:
+        """Its configuration, and what is wrong with where its key should be."""
+        settings, preset = self._settings, self.preset
+        options = dict(preset.options if preset else {}) | dict(
+            settings.options if settings else {}
+        )
+        usual_env = self.contribution.api_key_env if self.contribution else ""
+        if preset is not None:
+            usual_env = preset.api_key_env
+        key, problem = read_key(
+            settings.api_key if settings else "",
+            # A server that needs no key must not be sent the vendor's.
+            usual_env="" if options.get("keyless") else usual_env,
+            instance=self.name,
+            environ=self._environ,
+        )
+        config = ProviderConfig(
+            name=self.name,
+            type=self.type,
+            base_url=(settings.base_url if settings else "") or (preset.base_url if preset else ""),
+            api_key=key,
+            options=options,
+            models=settings.facts if settings else {},
+        )
+        return config, problem
+
+
+def found(place: Any) -> Any:
+    """A function, or the one that `package.module:function` names."""
+    if not isinstance(place, str):
+        return place
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)
