@@ -24,6 +24,8 @@ class SubagentSpec(Value, frozen=True, kw_only=True, gc=False):
     title: str = ""
     role: str = ""
     model: str = ""
+    model_asked: str | None = None
+    """What was asked for, kept beside the model it came to: a role goes on to its fallbacks."""
     effort: Effort | None = None
     system_prompt: str = ""
     isolation: str = ""

@@ -86,9 +86,8 @@ class Admission:
         if isolation not in self._launchers:
             known = ", ".join(sorted(self._launchers))
             raise InvalidInput(f"isolation {isolation!r} is not known; there is: {known}")
-        provider, model = await self._models.resolve(
-            spec.model or (parent.model if parent is not None else "")
-        )
+        asked = spec.model or (_asked(parent) if parent is not None else "")
+        provider, model = await self._models.resolve(asked)
         mode = narrower(spec.permission_mode or self._rules.default_mode, self._rules.max_mode)
         base = ""
         if parent is not None:
@@ -98,6 +97,7 @@ class Admission:
         return msgspec.structs.replace(
             spec,
             model=f"{provider.name}:{model}",
+            model_asked=asked,
             isolation=isolation,
             permission_mode=mode,
             workspace=self._resolve_workspace(spec.workspace, base),
@@ -112,7 +112,7 @@ class Admission:
             run_id=run_id,
             session_id=session_of(subagent_id),
             subagent_id=subagent_id,
-            model=spec.model,
+            model=_asked(spec),
             effort=spec.effort,
             system_prompt=_instructions(spec),
             limits=spec.limits,
@@ -122,6 +122,10 @@ class Admission:
             deny_tools=denied,
             depth=spec.depth,
         )
+
+
+def _asked(spec: SubagentSpec) -> str:
+    return spec.model if spec.model_asked is None else spec.model_asked
 
 
 def _instructions(spec: SubagentSpec) -> str:
