@@ -14,7 +14,7 @@ import msgspec
 
 from tests.benchmarks.pairing import Row, table
 
-ROUNDS: Mapping[str, int] = {"start": 9, "loop": 9, "storage": 9, "crowd": 5}
+ROUNDS: Mapping[str, int] = {"start": 9, "loop": 9, "storage": 9, "crowd": 5, "stream": 9}
 
 
 def main() -> int:
