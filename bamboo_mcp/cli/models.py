@@ -11,30 +11,46 @@ import msgspec
 
 from bamboo_mcp.cli.options import Invocation, invocation, settings_options
 from bamboo_mcp.cli.plain_text import printable
+from bamboo_mcp.domain.errors import BambooError
 from bamboo_mcp.domain.models import ModelEntry
 from bamboo_mcp.settings import Settings
 
 
 @click.command()
 @settings_options
-@click.option("--json", "as_json", is_flag=True, help="A JSON list, for programs.")
-def models(as_json: bool) -> None:
-    """Show which language models there are, and what the ones that are not ready lack."""
+@click.option("--all", "show_all", is_flag=True, help="Also each model that is not ready.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list of all, for programs.")
+def models(show_all: bool, as_json: bool) -> None:
+    """Show which language models there are, and what the ones that are not ready lack.
+
+    Services that have a key are asked which models they have, and model servers on this machine
+    are looked for; both for a moment only.
+    """
     said = invocation()
-    menu = anyio.run(_menu, said, said.settings())
+    menu, default = anyio.run(_menu, said, said.settings())
     if as_json:
         lines = [_plain(one) for one in menu]
         click.echo(msgspec.json.format(msgspec.json.encode(lines), indent=2))
+    elif not menu:
+        click.echo("no models are known: plugins contribute them", err=True)
     else:
-        _print_table(menu)
+        _print_models([one for one in menu if one.name and (show_all or one.ready)])
+        _print_missing([one for one in menu if not one.ready])
+        click.echo(f"\nwithout a name: {printable(default)}")
 
 
-async def _menu(said: Invocation, settings: Settings) -> Sequence[ModelEntry]:
+async def _menu(said: Invocation, settings: Settings) -> tuple[Sequence[ModelEntry], str]:
+    """The menu, and what becomes of a run that names no model."""
     async with said.open_app(settings) as app:
-        return await app.models.menu(ask=True)
+        menu = await app.models.menu(ask=True)
+        try:
+            provider, model = await app.models.resolve("")
+        except BambooError as error:
+            return menu, error.message
+        return menu, f"{provider.name}:{model}"
 
 
-def _print_table(menu: Sequence[ModelEntry]) -> None:
+def _print_models(menu: Sequence[ModelEntry]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -56,11 +72,24 @@ def _print_table(menu: Sequence[ModelEntry]) -> None:
         )
     console = Console(highlight=False)
     console.print(table)
-    missing = dict.fromkeys((one.provider, one.missing) for one in menu if one.missing)
-    for provider, what in missing:
-        console.print(Text(printable(f"{provider}: {what}"), style="yellow"))
-    if not menu:
-        click.echo("no models are known: plugins contribute them", err=True)
+    if priced:
+        console.print(Text("$: dollars a million tokens; empty: unknown", style="dim"))
+
+
+def _print_missing(menu: Sequence[ModelEntry]) -> None:
+    """A line a provider: what it lacks, and how many models it would bring."""
+    from rich.console import Console
+    from rich.text import Text
+
+    models: dict[tuple[str, str], list[str]] = {}
+    for one in menu:
+        models.setdefault((one.provider, one.missing), []).append(one.name)
+    console = Console(highlight=False, soft_wrap=True)
+    if models:
+        console.print("\nnot ready:")
+    for (provider, missing), names in models.items():
+        known = f" ({len(names)} models known)" if any(names) else ""
+        console.print(Text(printable(f"  {provider}: {missing}{known}"), style="yellow"))
 
 
 def _full_name(one: ModelEntry) -> str:

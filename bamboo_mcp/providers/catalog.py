@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Self, get_args
 
 import anyio
+import anyio.to_thread
 
 from bamboo_mcp.contributions import ProviderContribution
 from bamboo_mcp.domain.errors import UnknownModel
 from bamboo_mcp.domain.models import ModelEntry, Role
 from bamboo_mcp.domain.provider_errors import AuthenticationFailed
+from bamboo_mcp.domain.tokens import Sizing
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.providers.choice import Choice
 from bamboo_mcp.providers.fallbacks import Fallbacks
 from bamboo_mcp.providers.instances import Instance, InstanceSettings
 from bamboo_mcp.providers.retrying import Retrying
+from bamboo_mcp.providers.sizing import Sizings
 from bamboo_mcp.providers.table import vendor_of
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -57,6 +60,7 @@ class ProviderCatalog:
         self._roles = dict(roles or {})
         self._fallbacks = {role: list(names) for role, names in fallbacks.items() if names}
         self._wrap = wrap
+        self._sizings = Sizings()
         self._instances = _instances(
             contributions, providers or {}, os.environ if environ is None else environ
         )
@@ -122,17 +126,25 @@ class ProviderCatalog:
             return error.message
         return found[0].missing() if found is not None else ""
 
+    def sizing(self, provider: str, model: str) -> Sizing:
+        return self._sizings.of(provider, model)
+
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
-        if ask:
-            async with anyio.create_task_group() as group:
-                for one in self._instances.values():
-                    group.start_soon(one.ask, ASK_WITHIN_S, self._load_within_s)
-        return [
-            row
-            for instance in self._instances.values()
-            for row in instance.rows()
-            if ask or not instance.is_local or row.name
-        ]
+        if not ask:
+            return [
+                row
+                for instance in self._instances.values()
+                for row in instance.rows()
+                if row.name or not instance.is_local
+            ]
+        async with anyio.create_task_group() as group:
+            for one in self._instances.values():
+                group.start_soon(one.ask, ASK_WITHIN_S, self._load_within_s)
+        # In a thread: the data of all prices takes a moment to load.
+        return await anyio.to_thread.run_sync(self._priced_rows)
+
+    def _priced_rows(self) -> list[ModelEntry]:
+        return [row for instance in self._instances.values() for row in instance.priced_rows()]
 
     def _find(self, name: str) -> tuple[Instance, str] | None:
         """None: nobody named a model. A model "": the first of that provider."""

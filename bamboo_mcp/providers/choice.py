@@ -22,7 +22,8 @@ LAST_RESORT = "offline"
 TOYS = ("scripted", LAST_RESORT)
 """Types that are ready always, and never what somebody meant who named nothing."""
 
-PROBE_WITHIN_S = 0.3
+ASK_WITHIN_S = 3.0
+"""So long a server that is there has to say which models it has; to be there it has less."""
 LOOK_AGAIN_S = 15.0
 """So long after a look at this machine found nothing, nobody looks again."""
 
@@ -72,7 +73,7 @@ class Choice:
             servers = [one for one in self._instances.values() if one.is_local]
             async with anyio.create_task_group() as group:
                 for one in servers:
-                    group.start_soon(one.ask, PROBE_WITHIN_S, self._load_within_s)
+                    group.start_soon(one.ask, ASK_WITHIN_S, self._load_within_s)
             for one in servers:
                 if model := one.first_model():
                     self._tell(f"{one.name}:{model}", one.config()[0].base_url)

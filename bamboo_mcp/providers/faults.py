@@ -82,6 +82,10 @@ _OVERFLOW = (
     "exceed_context_size",
     "exceed context limit",
     "exceeds the context window",
+    "exceeds the available context size",
+    "exceeded max context length",
+    "greater than the context length",
+    "exceeds the maximum number of tokens",
 )
 """The only sign of an overflow that some services give is its text."""
 
@@ -164,7 +168,8 @@ class Faults:
         """The service answered, and with an error."""
         kind = kind_of(status=status, error_type=error_type, error_code=error_code, text=text)
         return kind(
-            self._hidden(describe(kind, self.name, status, text)),
+            # Hidden before it is cut: half a key would not be known for one.
+            describe(kind, self.name, status, self._hidden(text)),
             hint=_HINTS.get(kind, ""),
             provider=self.name,
             status=status,

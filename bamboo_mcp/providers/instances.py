@@ -22,6 +22,7 @@ from bamboo_mcp.domain.errors import BambooError, PluginError
 from bamboo_mcp.domain.models import ModelEntry, ModelFacts
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.providers.credentials import read_key
+from bamboo_mcp.providers.prices import Prices
 from bamboo_mcp.providers.retrying import Retrying
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ FRESH_S = 300.0
 """For so long the answer to which models there are is believed."""
 BRIEFLY_S = 10.0
 """The same of a server on this machine, which people start and stop, and of no answer at all."""
+PROBE_WITHIN_S = 0.3
+"""So long a server on this machine has to show that it is there."""
 
 _CLOSE_WITHIN_S = 5.0
 
@@ -78,6 +81,12 @@ class Instance:
     def is_set(self) -> bool:
         """Do the settings name it?"""
         return self._settings is not None
+
+    @property
+    def _key_may_change(self) -> bool:
+        """While we run: a file, a keyring or a command may give another; our environment stays."""
+        reference = self._settings.api_key if self._settings is not None else ""
+        return bool(reference) and not reference.startswith("env:")
 
     @property
     def is_local(self) -> bool:
@@ -138,13 +147,25 @@ class Instance:
             for row in rows.values() or (ModelEntry(name="", provider=self.name),)
         ]
 
+    def priced_rows(self) -> list[ModelEntry]:
+        """The same with prices, where they are known. Loads the data of all prices."""
+        config, _ = self.config()
+        prices = Prices(base_url=config.base_url, said=config.models)
+        rows: list[ModelEntry] = []
+        for row in self.rows():
+            known = prices.of(self.type, row.name) if row.name else None
+            if known is not None:
+                row = msgspec.structs.replace(row, price_input=known[0], price_output=known[1])
+            rows.append(row)
+        return rows
+
     async def ask(self, within_s: float, load_within_s: float) -> None:
         """Have the service say which models it has; what it said last counts for a while."""
         with anyio.move_on_after(within_s):
             async with self._asking:
                 if time.monotonic() < self._listed_until or self.missing():
                     return
-                self._listed = await self._list(within_s, load_within_s)
+                self._listed = await self._list(load_within_s)
                 lasting = not self.is_local and any(row.name for row in self._listed)
                 self._listed_until = time.monotonic() + (FRESH_S if lasting else BRIEFLY_S)
                 return
@@ -152,11 +173,12 @@ class Instance:
             silent = f"did not answer within {within_s:g} s"
             self._listed = [ModelEntry(name="", provider=self.name, missing=silent)]
 
-    async def _list(self, within_s: float, load_within_s: float) -> Sequence[ModelEntry]:
+    async def _list(self, load_within_s: float) -> Sequence[ModelEntry]:
         try:
             if self.preset is not None and self.is_local:
                 probe: Probe = found(self.preset.probe)
-                return await probe(self.config()[0], within_s)
+                if not await probe(self.config()[0], PROBE_WITHIN_S):
+                    return ()
             return await (await self.open(load_within_s)).models()
         except Exception as error:
             if not isinstance(error, BambooError):
@@ -176,10 +198,9 @@ class Instance:
         with anyio.move_on_after(within_s):
             async with self._lock:  # two runs may ask for the same provider while it loads
                 if self._opened is None:
-                    renewable = self.config()[0].api_key.renewable
                     self._opened = Retrying(
                         await self._loaded(within_s),
-                        renew=self._renew if renewable else None,
+                        renew=self._renew if self._key_may_change else None,
                         facts=self._settings.facts if self._settings else {},
                     )
                 return self._opened

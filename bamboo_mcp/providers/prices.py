@@ -7,21 +7,21 @@ when a price is first asked for that only it can know.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
+from decimal import Decimal
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from bamboo_mcp.domain.models import ModelFacts
 from bamboo_mcp.domain.usage import Usage
+from bamboo_mcp.providers.addresses import is_on_this_machine
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, PriceCalculation, Provider
+    from genai_prices.types import ModelInfo, PriceCalculation, Provider, TieredPrices
 
 NOTHING_SAID: Mapping[str, ModelFacts] = {}
 
 _PER_MILLION = 1_000_000
 _VENDORS = {"anthropic": "anthropic", "openai": "openai"}
-"""Whose prices hold for a provider type at an address that tells nothing: a proxy passes them on."""
+"""Whose prices hold at an address that tells nothing: a proxy passes them on."""
 
 _FREE_TYPES = ("offline", "scripted")
 
@@ -75,7 +75,7 @@ class Prices:
 
     def _stated(self, provider_type: str, model: str) -> tuple[float | None, float | None]:
         """What is known without the library."""
-        free = 0.0 if provider_type in _FREE_TYPES or _on_this_machine(self._base_url) else None
+        free = 0.0 if provider_type in _FREE_TYPES or is_on_this_machine(self._base_url) else None
         said = self._said.get(model)
         if said is None:
             return free, free
@@ -119,17 +119,7 @@ def _listed(base_url: str, vendor: str, model: str) -> tuple[Provider, ModelInfo
     return snapshot.find_provider_model(model.removeprefix("models/"), owner, None, None)
 
 
-def _first_tier(price: object) -> float | None:
-    base = getattr(price, "base", price)
-    return None if base is None else float(base)
-
-
-def _on_this_machine(base_url: str) -> bool:
-    try:
-        host = urlsplit(base_url).hostname or ""
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
+def _first_tier(price: Decimal | TieredPrices | None) -> float | None:
+    if price is None:
+        return None
+    return float(price if isinstance(price, Decimal) else price.base)

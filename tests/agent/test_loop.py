@@ -402,3 +402,18 @@ async def test_time_that_is_up_in_a_tool_ends_the_run_with_one_last_answer() -> 
         messages = await history(harness, child.subagent_id)
     assert (outcome.error_code, outcome.text) == ("limit_reached", "what I have")
     assert_every_call_is_answered(messages)
+
+
+async def test_the_calls_of_an_answer_that_was_refused_are_answered_unrun() -> None:
+    lab = Lab()
+    provider = ScriptedProvider(
+        Step(text="I will not", calls=(Call(name="look", args={"what": "x"}),), stop="refusal")
+    )
+    async with open_harness(provider, tools=FunctionExecutor(tools_of(lab))) as harness:
+        child = await harness.spawn("go")
+        outcome = await harness.ended(child.subagent_id)
+        messages = await history(harness, child.subagent_id)
+    assert (outcome.status, outcome.error_code) == ("error", "refused")
+    (answer,) = messages[-1].blocks
+    assert isinstance(answer, ToolResultBlock)
+    assert answer.is_error

@@ -28,20 +28,27 @@ class Menu(ScriptedProvider):
         return self._entries
 
 
-def test_the_table_names_models_as_the_option_takes_them_and_what_is_missing_once() -> None:
+def test_the_table_shows_what_is_ready_and_then_what_each_provider_lacks() -> None:
     also = msgspec.structs.replace(LACKING, name="three")
     result = command("models", provider=Menu(READY, LACKING, also))
     assert result.exit_code == 0
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[1] == ["a:one", "200,000", "3", "15", "low", "…", "high", "yes"]
-    assert lines[2] == ["b:two", "128,000", "no"]
-    assert lines[3][0] == "b:three"
-    assert result.stdout.count("no key: set B_KEY") == 1
+    assert "b: no key: set B_KEY (2 models known)" in result.stdout
+    assert "b:three" not in result.stdout
+    assert result.stdout.rstrip().endswith("without a name: scripted:test")
+
+
+def test_all_models_are_shown_when_asked_for() -> None:
+    also = msgspec.structs.replace(LACKING, name="three")
+    lines = command("models", "--all", provider=Menu(READY, LACKING, also)).stdout.splitlines()
+    assert lines[2].split() == ["b:two", "128,000", "no"]
+    assert lines[3].startswith("b:three")
 
 
 def test_names_cannot_style_or_act_on_the_terminal() -> None:
     evil = ModelEntry(name="[red]x[/red]\x1b[2J", provider="p", missing="[b]\x07")
-    shown = command("models", provider=Menu(evil)).stdout
+    shown = command("models", "--all", provider=Menu(evil)).stdout
     assert "p:[red]x[/red]\\x1b[2J" in shown
     assert "p: [b]\\x07" in shown
 

@@ -12,7 +12,7 @@ import pytest
 
 from bamboo_mcp.contributions import ProviderConfig, ProviderContribution
 from bamboo_mcp.domain.errors import PluginError, UnknownModel
-from bamboo_mcp.domain.models import ModelEntry
+from bamboo_mcp.domain.models import ModelEntry, ModelFacts
 from bamboo_mcp.domain.provider_errors import AuthenticationFailed
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.providers.catalog import ProviderCatalog
@@ -28,6 +28,7 @@ class _Settings:
     base_url: str = ""
     api_key: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, ModelFacts] = field(default_factory=dict)
 
 
 def _catalog(
@@ -142,7 +143,7 @@ async def test_an_unknown_model_is_told_with_what_is_near_and_what_is_known() ->
             await _resolved(_catalog(), name)
         assert repr(name) in caught.value.message
         assert near in caught.value.message
-        assert "anthropic, scripted, offline" in caught.value.hint
+        assert "scripted, offline" in caught.value.hint
     with pytest.raises(UnknownModel, match="no model 'zzz'"):
         await _resolved(_catalog(), "offline:zzz")
     with pytest.raises(UnknownModel):

@@ -5,8 +5,8 @@ import pytest
 from bamboo_mcp.domain.models import Effort, ModelCaps
 from bamboo_mcp.domain.provider_errors import BadRequest, Overloaded, ServerFailed, TransportFailed
 from bamboo_mcp.providers.faults import kind_of
+from bamboo_mcp.providers.known_models import ANTHROPIC_MODELS
 from bamboo_mcp.providers.table import (
-    ANTHROPIC_MODELS,
     EFFORTS,
     caps_of,
     clamp_effort,
@@ -59,7 +59,9 @@ def test_families_drop_the_snapshot_and_nothing_else() -> None:
 
 def test_vendors_are_told_by_prefix() -> None:
     assert vendor_of("claude-of-tomorrow") == "anthropic"
-    assert vendor_of("gpt-6-sol") == ""
+    assert vendor_of("gpt-of-tomorrow") == "openai"
+    assert vendor_of("gemini-9") == "gemini"
+    assert vendor_of("llama3") == ""
 
 
 def test_prices_are_unknown_and_not_nothing() -> None:

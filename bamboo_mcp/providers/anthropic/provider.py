@@ -22,6 +22,7 @@ from bamboo_mcp.domain.stream import Chunk
 from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.ports import Notify
 from bamboo_mcp.providers import shipped
+from bamboo_mcp.providers.addresses import direct_client
 from bamboo_mcp.providers.anthropic.fold import Fold
 from bamboo_mcp.providers.anthropic.payload import Encoder, encode_tools, prefix_of
 from bamboo_mcp.providers.conversations import Conversations, Wire
@@ -70,6 +71,7 @@ class AnthropicProvider:
             max_retries=0,
             timeout=httpx2.Timeout(stall_s, connect=10.0, pool=30.0),
             default_headers=headers,
+            http_client=direct_client(config.base_url),
         )
 
     def __repr__(self) -> str:

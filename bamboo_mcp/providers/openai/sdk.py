@@ -12,6 +12,7 @@ import openai
 
 from bamboo_mcp.contributions import ProviderConfig
 from bamboo_mcp.domain.provider_errors import ProviderFailure
+from bamboo_mcp.providers.addresses import direct_client
 from bamboo_mcp.providers.faults import Faults
 
 SDK_ERRORS = (openai.OpenAIError, httpx2.TransportError, httpx2.InvalidURL)
@@ -30,15 +31,17 @@ def make_client(
     Without `organization` and `project` the vendor's own service gets those of the environment
     (OPENAI_ORG_ID, OPENAI_PROJECT_ID), any other server none.
     """
+    base_url = config.base_url or "https://api.openai.com/v1"
     client = openai.AsyncOpenAI(
         # The SDK refuses an empty key, and would look for one in the environment.
         api_key=config.api_key.reveal() or "-",
-        base_url=config.base_url or "https://api.openai.com/v1",
+        base_url=base_url,
         max_retries=0,
         timeout=httpx2.Timeout(stall_timeout_s, connect=10.0, pool=30.0),
         default_headers=dict(headers),
         organization=organization or None,
         project=project or None,
+        http_client=direct_client(base_url),
     )
     if config.base_url:
         client.organization = organization or None

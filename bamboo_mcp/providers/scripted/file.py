@@ -11,7 +11,8 @@ import msgspec
 import yaml
 
 from bamboo_mcp.domain.errors import InvalidInput
-from bamboo_mcp.providers.scripted.engine import compile_track, fault_kind
+from bamboo_mcp.providers.scripted.answers import fault_kind
+from bamboo_mcp.providers.scripted.engine import compile_track
 from bamboo_mcp.providers.scripted.steps import Call, Fault, Script, Step, Tokens, Track, When
 
 _FIELDS = sorted(
@@ -77,11 +78,21 @@ def _problem(step: Step, *, last: bool) -> str:
         return "repeats for ever without `when`: the steps after it would never be reached"
     if step.error is not None and fault_kind(step.error.kind) is None:
         return f"no kind of error is called {step.error.kind!r}"
-    if min(step.chunk, step.delay_ms, step.chunk_delay_ms, step.cut_after or 0) < 0:
-        return "chunk, delay_ms, chunk_delay_ms and cut_after cannot be negative"
-    empty = not (step.text or step.reasoning or step.calls)
-    if empty and step.error is None and step.cut_after is None and not step.truncate:
-        return "answers nothing: give text, calls, reasoning, error, cut_after or truncate"
+    after = step.error.after if step.error is not None else None
+    if min(step.chunk, step.delay_ms, step.chunk_delay_ms, step.cut_after or 0, after or 0) < 0:
+        return "chunk, delay_ms, chunk_delay_ms, cut_after and after cannot be negative"
+    if any(not isinstance(block.get("type"), str) for block in step.blocks):
+        return "each of `blocks` needs a `type`, as the vendor's API calls it"
+    for call in step.calls:
+        if call.raw_json is not None and call.args:
+            return f"the call of {call.name!r} has args and raw_json: give one of them"
+    empty = not (step.text or step.reasoning or step.calls or step.blocks)
+    breaks = step.error is not None or step.cut_after is not None or step.truncate or step.stall
+    if empty and not breaks:
+        return (
+            "answers nothing: give text, calls, reasoning, blocks, "
+            "error, cut_after, truncate or stall"
+        )
     return ""
 
 

@@ -16,6 +16,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     name: str
     args: Mapping[str, Any] = {}
     id: str = ""
+    raw_json: str | None = None
+    """In place of `args`, as it is: arguments that are cut off, or no JSON at all."""
 
 
 class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +48,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     kind: str
     retry_after: float | None = None
     message: str = ""
+    after: int | None = None
+    """Only after so many deltas of the answer: an error inside the stream."""
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +69,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     reasoning: str = ""
     text: str = ""
     calls: tuple[Call, ...] = ()
+    blocks: tuple[Mapping[str, Any], ...] = ()
+    """Blocks in the form of the vendor's API, as they are, before the text."""
     usage: Tokens = Tokens()
     stop: StopReason | None = None
     chunk: int = 0
@@ -77,6 +83,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     error: Fault | None = None
     cut_after: int | None = None
     """After so many deltas the connection breaks (`transport_failed`)."""
+    stall: bool = False
+    """Nothing more comes (after `cut_after` deltas, else after the last one), and no end either."""
     truncate: bool = False
     """The stream ends without saying that it is over (`truncated`)."""
     line: int = 0
@@ -89,6 +97,8 @@ class Track(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     steps: tuple[Step, ...]
     when: When | None = None
     name: str = ""
+    once: bool = False
+    """Only one conversation walks it; the next one that fits looks further."""
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

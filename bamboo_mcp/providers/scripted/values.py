@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from bamboo_mcp.domain.messages import TextBlock, ToolResultBlock, text_of
+from bamboo_mcp.domain.messages import Message, TextBlock, ToolResultBlock, text_of
 from bamboo_mcp.domain.models import ModelRequest
 
-_PLACEHOLDER = re.compile(r"\{\{\s*(.+?)\s*\}\}")
+_PLACEHOLDER = re.compile(r"\{\{\s*((?:(?!\}\}).)+?)\s*\}\}")
+_FILTERED = re.compile(r"(.+?)\s*\|\s*(/.*/[ims]*)\s*(?:\|\s*(\d+))?", re.DOTALL)
 _REGEX = re.compile(r"/(.*)/([ims]*)", re.DOTALL)
 _FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
 
@@ -29,10 +30,7 @@ class Asked:
 
     @cached_property
     def last_user(self) -> str:
-        for message in reversed(self.request.messages):
-            if message.role == "user" and (text := message.text):
-                return text
-        return ""
+        return said_last(self.request.messages)
 
     @cached_property
     def tools(self) -> tuple[str, ...]:
@@ -40,39 +38,51 @@ class Asked:
 
     @cached_property
     def recent(self) -> tuple[tuple[str, ToolResultBlock], ...]:
-        """What tools answered since the model last spoke, with the names of the tools."""
-        found: list[ToolResultBlock] = []
-        names: dict[str, str] = {}
-        for message in reversed(self.request.messages):
-            if message.role == "assistant":
-                names = {call.id: call.name for call in message.tool_calls}
-                break
-            found[:0] = [block for block in message.blocks if isinstance(block, ToolResultBlock)]
-        return tuple((block.name or names.get(block.call_id, ""), block) for block in found)
+        return recent_results(self.request.messages)
 
     def result(self, tool: str) -> Any:
         """The latest answer of `tool`, of any tool when it is ""."""
         for name, block in reversed(self.recent):
             if tool in ("", name):
                 return value_of(block)
-        answers = list(self._answers(tool))
+        answers = self.results(tool)
         if not answers:
             raise NoValue(f"no result of {tool or 'any tool'} is in the conversation")
         return answers[-1]
 
     def results(self, tool: str) -> list[Any]:
-        return list(self._answers(tool))
+        return [value for name, value in results_of(self.request.messages) if tool in ("", name)]
 
-    def _answers(self, tool: str) -> Iterator[Any]:
-        names: dict[str, str] = {}
-        for message in self.request.messages:
-            for call in message.tool_calls:
-                names[call.id] = call.name
-            for block in message.blocks:
-                if isinstance(block, ToolResultBlock):
-                    name = block.name or names.get(block.call_id, "")
-                    if tool in ("", name):
-                        yield value_of(block)
+
+def said_last(messages: Sequence[Message]) -> str:
+    """The text of the user's last message that has any."""
+    for message in reversed(messages):
+        if message.role == "user" and (text := message.text):
+            return text
+    return ""
+
+
+def recent_results(messages: Sequence[Message]) -> tuple[tuple[str, ToolResultBlock], ...]:
+    """What tools answered since the model last spoke, with the names of the tools."""
+    found: list[ToolResultBlock] = []
+    names: dict[str, str] = {}
+    for message in reversed(messages):
+        if message.role == "assistant":
+            names = {call.id: call.name for call in message.tool_calls}
+            break
+        found[:0] = [block for block in message.blocks if isinstance(block, ToolResultBlock)]
+    return tuple((block.name or names.get(block.call_id, ""), block) for block in found)
+
+
+def results_of(messages: Sequence[Message]) -> Iterator[tuple[str, Any]]:
+    """Everything tools answered, in order, with the names of the tools."""
+    names: dict[str, str] = {}
+    for message in messages:
+        for call in message.tool_calls:
+            names[call.id] = call.name
+        for block in message.blocks:
+            if isinstance(block, ToolResultBlock):
+                yield block.name or names.get(block.call_id, ""), value_of(block)
 
 
 def value_of(block: ToolResultBlock) -> Any:
@@ -109,9 +119,19 @@ class Pattern:
             return None
         return {key: value for key, value in match.groupdict().items() if value is not None}
 
+    def matches(self, text: str) -> Iterator[str]:
+        """What a regular expression finds: its first group, else all that fits it."""
+        for match in self._regex.finditer(text) if self._regex is not None else ():
+            yield (match.group(1) or "") if match.re.groups else match.group()
+
 
 class Scope:
-    """Where placeholders look: variables, then `result`, `results` and `last_user`."""
+    """Where placeholders look: variables, then `result`, `results` and `last_user`.
+
+    `PATH | /regex/` is what the expression finds in the text at PATH (its first group, if it has
+    one), `PATH | /regex/ | 2` the third different thing it finds. `"text"` is that text itself, for
+    two opening braces that are none of ours.
+    """
 
     def __init__(self, asked: Asked, variables: Mapping[str, str], tool: str) -> None:
         self._asked = asked
@@ -119,6 +139,11 @@ class Scope:
         self._tool = tool
 
     def look_up(self, path: str) -> Any:
+        if path[0] == path[-1] == '"' and len(path) > 1:
+            return path[1:-1]
+        if (filtered := _FILTERED.fullmatch(path)) is not None:
+            inner, pattern, place = filtered.groups()
+            return _found(_as_text(self.look_up(inner)), pattern, int(place or 0), path)
         head, *rest = path.split(".")
         match head:
             case "result":
@@ -171,6 +196,15 @@ def _line(text: str, key: str) -> Any:
         return msgspec.json.decode(found.group(1))
     except msgspec.DecodeError:
         return found.group(1)
+
+
+def _found(text: str, pattern: str, place: int, path: str) -> str:
+    found: dict[str, None] = {}
+    for match in Pattern(pattern).matches(text):
+        found.setdefault(match)
+    if place < len(found):
+        return list(found)[place]
+    raise NoValue(f"{{{{{path}}}}}: {pattern} finds {len(found)} different texts in {text[:80]!r}")
 
 
 def has_placeholder(value: Any) -> bool:
