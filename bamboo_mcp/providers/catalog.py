@@ -109,7 +109,7 @@ class ProviderCatalog:
     async def _first_of(self, instance: Instance) -> str:
         """The model to take when only the provider was named, and it must say what it has."""
         await instance.ask(ASK_WITHIN_S, self._load_within_s)
-        if model := instance.first_model():
+        if model := instance.first_model() or next(iter(instance.known_models()), ""):
             return model
         row = instance.rows()[0]
         raise UnknownModel(

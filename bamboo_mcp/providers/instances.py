@@ -20,6 +20,7 @@ import msgspec
 from bamboo_mcp.contributions import Probe, ProviderConfig, ProviderContribution, ProviderPreset
 from bamboo_mcp.domain.errors import BambooError, PluginError
 from bamboo_mcp.domain.models import ModelEntry, ModelFacts
+from bamboo_mcp.domain.secrets import starred
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.providers.credentials import read_key
 from bamboo_mcp.providers.prices import Prices
@@ -110,7 +111,7 @@ class Instance:
             return self.contribution.missing(config)
         except (Exception, SystemExit) as error:
             logger.exception("the provider %s cannot say whether it is ready", self.name)
-            return f"the plugin failed: {type(error).__name__}: {error}"
+            return f"the plugin failed: {type(error).__name__}: {starred(str(error))}"
 
     def known_models(self) -> list[str]:
         """By name: what settings say, what is known beforehand, what the service listed."""
@@ -266,7 +267,8 @@ class Instance:
         except BaseException as error:  # in a thread nobody but the plugin raises these
             logger.exception("the provider %s does not load", self.name)
             raise PluginError(
-                f"the provider {self.name!r} does not load: {type(error).__name__}: {error}",
+                f"the provider {self.name!r} does not load: "
+                f"{type(error).__name__}: {starred(str(error))}",
                 hint="The log has the traceback.",
             ) from error
 

@@ -39,7 +39,7 @@ CONFINED: Mapping[str, tuple[str, ...]] = {
     "websockets": ("subagents/link", "worker/endpoint"),
     "pydantic": ("settings",),
     "pydantic_settings": ("settings",),
-    "click": ("cli/",),
+    "click": ("cli/", "testing/fake_llm/command"),
     "rich": ("cli/",),
     "filelock": ("disk/",),
     "jsonschema_rs": ("tools/", "testing/"),

