@@ -9,7 +9,7 @@ plugin meet here without knowing each other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,9 @@ class ProviderConfig(Value, frozen=True, kw_only=True):
     """What the settings say of models: it goes before what anybody else knows."""
 
 
-Probe = Callable[[ProviderConfig, float], Awaitable[Sequence[ModelEntry]]]
-"""The models of a server on this machine, if it answers within so many seconds; none: it does not.
-
-Never raises for a server that is not there, or is another than it should be.
-"""
+Probe = Callable[[ProviderConfig, float], Awaitable[bool]]
+"""Does the server of a preset answer, within so many seconds, as such a server does? Never raises
+for one that is not there or is something else; what it has is asked through its provider."""
 
 
 class ProviderPreset(Value, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ Above it `run` resolves the model and turns faults into an outcome; below it are
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -32,7 +32,7 @@ from bamboo_mcp.domain.models import ModelRequest
 from bamboo_mcp.domain.provider_errors import BadToolJson, Refused
 from bamboo_mcp.domain.runs import RunRequest, Steer
 from bamboo_mcp.domain.stream import Stop
-from bamboo_mcp.domain.tokens import RunningSize, estimate_text
+from bamboo_mcp.domain.tokens import RunningSize, Sizing
 from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.ports import (
     Compactor,
@@ -45,10 +45,6 @@ from bamboo_mcp.ports import (
 
 BAD_JSON_TRIES = 2
 """How often in a row a model may write broken tool arguments before the run fails."""
-
-
-TOKENS_PER_TOOL = 150
-"""What a tool's definition costs, about; the first answer's usage replaces the guess."""
 
 
 class Stopped(Exception):
@@ -64,6 +60,7 @@ class Loop:
         *,
         provider: Provider,
         model: str,
+        sizing_of: Callable[[str, str], Sizing],
         system: str,
         tools: ToolExecutor,
         specs: Sequence[ToolSpec],
@@ -77,6 +74,7 @@ class Loop:
         self._request = request
         self._provider = provider
         self._model = model
+        self._sizing_of = sizing_of
         self._system = system
         self._tools = tools
         self._specs = specs
@@ -95,8 +93,7 @@ class Loop:
         self.unread: tuple[Steer, ...] = ()
         """Merged, and no model call has begun to answer since."""
         self._size = RunningSize(
-            conversation.messages,
-            fixed=estimate_text(system) + TOKENS_PER_TOOL * len(specs),
+            sizing_of(provider.name, model), conversation.messages, system=system, tools=specs
         )
         self.limits = RunLimits(request.limits, clock)
         self.rounds = 0
@@ -195,6 +192,8 @@ class Loop:
             return False
         self._bad_json = 0
         if stop.reason == "refusal":
+            if calls := stop.message.tool_calls:
+                self._close_unrun(calls, "not run: the model refused to go on")
             raise Refused(f"the model refused: {stop.detail or 'it gave no reason'}")
         if calls := stop.message.tool_calls:
             await self._call(calls)
@@ -229,7 +228,7 @@ class Loop:
             # is the run's. Synchronous, so that it also happens while being cancelled.
             self._keep(draft)
             raise
-        self._take_answer(stop)
+        self._take_answer(stop, whole=fitted is None)
         return stop
 
     def _hear(self, event: RunEvent) -> None:
@@ -237,9 +236,11 @@ class Loop:
         if isinstance(event, ModelReplaced):
             self.origin = event.model
             self._caps = self._provider.caps(self._model)
+            provider, _, model = event.model.partition(":")
+            self._size.change(self._sizing_of(provider, model))
         self._emit(event)
 
-    def _take_answer(self, stop: Stop) -> None:
+    def _take_answer(self, stop: Stop, *, whole: bool) -> None:
         message = stop.message
         if not message.at:
             message = Message(
@@ -248,8 +249,8 @@ class Loop:
                 origin=message.origin or self.origin,
                 at=time.time(),
             )
-        self._append(message)
-        self._size.anchor(stop.usage)
+        self._conversation.append(message)
+        self._size.answered(message, stop.usage, whole=whole)
         self.limits.spend(stop.usage)
         self.text = message.text or self.text
         self._emit(
@@ -270,9 +271,7 @@ class Loop:
             return
         self._append(message)
         if message.tool_calls:
-            open_calls = self._calls(message.tool_calls)
-            open_calls.close("not run: the round was interrupted")
-            self._append_results(open_calls)
+            self._close_unrun(message.tool_calls, "not run: the round was interrupted")
 
     async def _call(self, blocks: Sequence[ToolCallBlock]) -> None:
         if self._sequential is None:
@@ -297,6 +296,12 @@ class Loop:
             emit=self._emit,
         )
 
+    def _close_unrun(self, blocks: Sequence[ToolCallBlock], reason: str) -> None:
+        """Every call has its answer: a history with an open one is refused by all services."""
+        calls = self._calls(blocks)
+        calls.close(reason)
+        self._append_results(calls)
+
     def _append_results(self, calls: RoundCalls) -> None:
         self._append(Message(role="user", blocks=calls.blocks(), at=time.time()))
 
@@ -310,9 +315,7 @@ class Loop:
             try:
                 stop = await self._ask(last=True)
                 if stop.message.tool_calls:
-                    calls = self._calls(stop.message.tool_calls)
-                    calls.close("not run: the run is at its end")
-                    self._append_results(calls)
+                    self._close_unrun(stop.message.tool_calls, "not run: the run is at its end")
             finally:
                 self._inbox.on_interrupt(None)
         if self._inbox.cancel_reason is not None:

@@ -122,6 +122,7 @@ class Agent:
             request,
             provider=provider,
             model=model,
+            sizing_of=self._models.sizing,
             system=system_prompt(request),
             tools=tools,
             specs=specs,

@@ -12,6 +12,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from bamboo_mcp.domain.secrets import starred
+
 if TYPE_CHECKING:
     from bamboo_mcp.settings import Settings
 
@@ -45,7 +47,7 @@ def configure_logging(settings: Settings, *, verbose: bool = False) -> Iterator[
     root.setLevel(logging.WARNING)
     ours.setLevel(detail)
     for handler in handlers:
-        handler.setFormatter(logging.Formatter(FORMAT))
+        handler.setFormatter(StarringFormatter(FORMAT))
         root.addHandler(handler)
     try:
         if refused is not None:
@@ -57,6 +59,13 @@ def configure_logging(settings: Settings, *, verbose: bool = False) -> Iterator[
             handler.close()
         root.setLevel(before[0])
         ours.setLevel(before[1])
+
+
+class StarringFormatter(logging.Formatter):
+    """Stars keys: libraries log what services answer, headers too, and those may quote a key."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return starred(super().format(record))
 
 
 def log_file(home: Path) -> Path:

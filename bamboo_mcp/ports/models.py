@@ -9,6 +9,7 @@ from typing import Protocol
 from bamboo_mcp.domain.events import ModelReplaced, ProviderWaiting
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.stream import Chunk
+from bamboo_mcp.domain.tokens import Sizing
 
 Notify = Callable[[ProviderWaiting | ModelReplaced], None]
 """Told before a pause between two attempts, and when another model takes over."""
@@ -55,4 +56,8 @@ class Models(Protocol):
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         """Every model we know of. With `ask` the services are asked too, for a few seconds at most:
         which they have, and whether they take our key."""
+        ...
+
+    def sizing(self, provider: str, model: str) -> Sizing:
+        """How a model's tokens are counted: the same object each time, so that runs teach it."""
         ...

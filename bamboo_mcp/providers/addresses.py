@@ -22,10 +22,13 @@ def is_on_this_machine(base_url: str) -> bool:
 
 
 def direct_client(base_url: str) -> httpx2.AsyncClient | None:
-    """For an SDK: an HTTP client past all proxies for a service on this machine, else None."""
+    """For an SDK: an HTTP client past all proxies for a service on this machine, else None.
+
+    It follows no redirect: the key and the conversation would go along to another host.
+    """
     if not is_on_this_machine(base_url):
         return None
     import httpx2
 
     limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
-    return httpx2.AsyncClient(trust_env=False, follow_redirects=True, limits=limits)
+    return httpx2.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)

@@ -89,6 +89,9 @@ _OVERFLOW = (
 )
 """The only sign of an overflow that some services give is its text."""
 
+_BAD_KEY = ("api key not valid", "api_key_invalid")
+"""Gemini's way to refuse a key, with status 400."""
+
 _REASONS: dict[type[ProviderFailure], str] = {
     AuthenticationFailed: "refused the key",
     QuotaExhausted: "says that credit or a spend limit is used up",
@@ -108,6 +111,8 @@ def kind_of(
     """The class of failure that fits what the service said."""
     if any(phrase in text.lower() for phrase in _OVERFLOW):
         return ContextOverflow
+    if any(phrase in text.lower() for phrase in _BAD_KEY):
+        return AuthenticationFailed
     for word in (error_code, error_type):
         if (kind := _BY_TYPE.get(word)) is not None:
             return kind
@@ -166,6 +171,8 @@ class Faults:
         started: bool = False,
     ) -> ProviderFailure:
         """The service answered, and with an error."""
+        if status is not None and 300 <= status < 400:
+            return self._moved(status, headers or {})
         kind = kind_of(status=status, error_type=error_type, error_code=error_code, text=text)
         return kind(
             # Hidden before it is cut: half a key would not be known for one.
@@ -210,6 +217,16 @@ class Faults:
             f"{error.object[max(0, error.start - 20) : error.start + 1]!r}",
             hint="It came from a tool or a file with broken encoding; start a new session.",
             provider=self.name,
+        )
+
+    def _moved(self, status: int, headers: Mapping[str, str]) -> BadRequest:
+        """We do not follow: key and conversation would go to whoever the answer names."""
+        place = self._hidden(headers.get("location", "somewhere else")[:200])
+        return BadRequest(
+            f"{self.name} sends its callers on to {place} (status {status})",
+            hint=f"If that is right, set providers.{self.name}.base_url to it.",
+            provider=self.name,
+            status=status,
         )
 
     def _hidden(self, text: str) -> str:

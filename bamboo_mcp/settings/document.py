@@ -20,7 +20,9 @@ HEAD = """\
 
 PROVIDER_EXAMPLES = """\
 # [providers.NAME]: NAME is what you write before the colon of a model. Keys stay out of this file:
-# "env:NAME" is an environment variable, "file:PATH" a file that holds the key and nothing else.
+# "env:NAME" is an environment variable, "file:PATH" a file that holds the key and nothing else,
+# "keyring:SERVICE/NAME" an entry of the system's keyring, "cmd:PROGRAM ARGUMENT..." what a command
+# writes (no shell; quotes as in one, so write paths of Windows in 'single quotes').
 #[providers.anthropic]
 #api_key = "env:ANTHROPIC_API_KEY"
 
@@ -33,7 +35,7 @@ PROVIDER_EXAMPLES = """\
 
 HIDDEN = "***"
 _SECRET_NAME = re.compile(r"key|token|secret|passw|auth|cookie|credential", re.IGNORECASE)
-_REFERENCE = re.compile(r"(env|file):\S+")
+_REFERENCE = re.compile(r"(env|file):\S+|(keyring|cmd):.+")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -117,6 +119,8 @@ def _keys(settings: Settings, model: BaseModel, prefix: str) -> list[str]:
 
 def plain(value: Any, name: str) -> Any:
     """`value` made of what JSON and TOML know, with what looks like a secret by its name hidden."""
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump(exclude_none=True), name)
     if isinstance(value, Mapping):
         return {key: plain(inner, str(key)) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -14,6 +14,7 @@ import msgspec
 from bamboo_mcp.domain.errors import UnknownModel
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.stream import Chunk
+from bamboo_mcp.domain.tokens import Sizing
 from bamboo_mcp.ports import Models, Notify, Provider
 from bamboo_mcp.providers.retrying import Retrying
 from bamboo_mcp.providers.scripted.engine import CompiledTrack, Engine, Responder
@@ -99,6 +100,7 @@ class _OneProvider:
     def __init__(self, provider: Provider, *, retries: bool, unknown: Sequence[str]) -> None:
         self._provider: Provider = Retrying(provider) if retries else provider
         self._unknown = unknown
+        self._sizing = Sizing()
 
     async def resolve(self, name: str) -> tuple[Provider, str]:
         model = name.partition(":")[2] or MODEL
@@ -108,8 +110,11 @@ class _OneProvider:
             )
         return self._provider, model
 
-    async def menu(self) -> Sequence[ModelEntry]:
+    async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         return await self._provider.models()
+
+    def sizing(self, provider: str, model: str) -> Sizing:
+        return self._sizing
 
 
 def scripted_models(

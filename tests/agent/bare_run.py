@@ -14,7 +14,7 @@ from bamboo_mcp.domain.ids import new_run_id, new_session_id
 from bamboo_mcp.domain.messages import Message, user_message
 from bamboo_mcp.domain.runs import Limits, Outcome, RunRequest
 from bamboo_mcp.permissions.questions import QuestionBroker
-from bamboo_mcp.ports import Models, ToolExecutor
+from bamboo_mcp.ports import Compactor, Models, ToolExecutor
 from bamboo_mcp.tools.function import FunctionExecutor
 
 
@@ -27,6 +27,7 @@ class BareRun:
         *,
         tools: ToolExecutor | None = None,
         limits: Limits | None = None,
+        compactor: Compactor | None = None,
         on_event: Callable[[RunEvent], None] | None = None,
     ) -> None:
         self.inbox = SteeringInbox()
@@ -36,6 +37,7 @@ class BareRun:
         self._models = models
         self._tools = tools or FunctionExecutor(())
         self._limits = limits or Limits()
+        self._compactor = compactor or StopWhenFull()
         self._on_event = on_event
 
     async def play(self) -> Outcome:
@@ -43,7 +45,7 @@ class BareRun:
             models=self._models,
             tools_for=lambda request: self._tools,
             questions=QuestionBroker(),
-            compactor=StopWhenFull(),
+            compactor=self._compactor,
         )
         request = RunRequest(run_id=new_run_id(), session_id=new_session_id(), limits=self._limits)
         with anyio.fail_after(5):

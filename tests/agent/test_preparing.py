@@ -11,6 +11,7 @@ from bamboo_mcp.domain.events import SteerDelivered
 from bamboo_mcp.domain.ids import new_steer_id
 from bamboo_mcp.domain.models import ModelEntry
 from bamboo_mcp.domain.runs import Limits, Steer
+from bamboo_mcp.domain.tokens import Sizing
 from bamboo_mcp.domain.tools import ToolCall, ToolResult, ToolSpec, text_result
 from bamboo_mcp.ports import Provider, ToolContext
 from bamboo_mcp.testing.scripted import ScriptedProvider, scripted_models
@@ -30,6 +31,9 @@ class Hanging:
 
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         return ()
+
+    def sizing(self, provider: str, model: str) -> Sizing:
+        return Sizing()
 
     async def list_tools(self) -> Sequence[ToolSpec]:
         await self._hang()

@@ -11,6 +11,7 @@ from bamboo_mcp.control.notices import NoticeBoard
 from bamboo_mcp.domain.errors import StorageError
 from bamboo_mcp.domain.ids import new_call_id
 from bamboo_mcp.domain.models import ModelEntry
+from bamboo_mcp.domain.tokens import Sizing
 from bamboo_mcp.domain.tools import ToolCall, ToolResult, ToolSpec
 from bamboo_mcp.ports import Models, Provider
 from bamboo_mcp.tools.function import FunctionExecutor, tools_of
@@ -26,6 +27,9 @@ class NoMenu:
 
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         raise StorageError("the price table cannot be read")
+
+    def sizing(self, provider: str, model: str) -> Sizing:
+        raise NotImplementedError
 
 
 async def health(report: Mapping[str, Any], models: Models | None = None) -> ToolResult:

@@ -8,6 +8,7 @@ from bamboo_mcp.control.models import ModelTools
 from bamboo_mcp.control.notices import NoticeBoard
 from bamboo_mcp.domain.ids import new_call_id
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry
+from bamboo_mcp.domain.tokens import Sizing
 from bamboo_mcp.domain.tools import ToolCall, ToolResult
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.tools.function import FunctionExecutor, tools_of
@@ -34,6 +35,9 @@ class Menu:
 
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         return MENU
+
+    def sizing(self, provider: str, model: str) -> Sizing:
+        raise NotImplementedError
 
 
 async def list_models(**arguments: object) -> ToolResult:

@@ -12,6 +12,7 @@ import pytest
 from bamboo_mcp.contributions import ProviderConfig
 from bamboo_mcp.domain.messages import user_message
 from bamboo_mcp.domain.models import ModelRequest
+from bamboo_mcp.domain.provider_errors import BadRequest
 from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.providers.addresses import is_on_this_machine
 from bamboo_mcp.providers.anthropic.provider import make as make_anthropic
@@ -20,7 +21,7 @@ from bamboo_mcp.providers.openai.responses import make as make_responses
 from bamboo_mcp.testing.fake_llm.anthropic import AnthropicDialect
 from bamboo_mcp.testing.fake_llm.chat import ChatDialect
 from bamboo_mcp.testing.fake_llm.responses import ResponsesDialect
-from bamboo_mcp.testing.fake_llm.server import FakeReply, fake_llm
+from bamboo_mcp.testing.fake_llm.server import FakeError, FakeReply, fake_llm
 
 ASK = ModelRequest(model="claude-opus-5-5", messages=[user_message("hello")])
 
@@ -46,9 +47,10 @@ def test_an_address_is_told_apart(address: str, here: bool) -> None:
     assert is_on_this_machine(address) is here
 
 
-@pytest.mark.parametrize(
-    ("make", "path"), [(make_anthropic, ""), (make_responses, "/v1"), (make_chat, "/v1")]
-)
+PROVIDERS = [(make_anthropic, ""), (make_responses, "/v1"), (make_chat, "/v1")]
+
+
+@pytest.mark.parametrize(("make", "path"), PROVIDERS)
 async def test_no_proxy_of_the_environment_stands_before_this_machine(
     make: Callable[[ProviderConfig], Any], path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,3 +68,23 @@ async def test_no_proxy_of_the_environment_stands_before_this_machine(
                 async with provider.stream(ASK) as stream:
                     stop = [chunk async for chunk in stream][-1]
         assert stop.message.text == "straight"
+
+
+@pytest.mark.parametrize(("make", "path"), PROVIDERS)
+async def test_nobody_is_followed_to_another_address_with_key_and_conversation(
+    make: Callable[[ProviderConfig], Any], path: str
+) -> None:
+    async with fake_llm(AnthropicDialect(), ResponsesDialect(), ChatDialect()) as server:
+        async with fake_llm(AnthropicDialect(), ResponsesDialect(), ChatDialect()) as thief:
+            place = f"{thief.base_url}/elsewhere"
+            server.reply(FakeReply(error=FakeError(status=307, headers={"location": place})))
+            config = ProviderConfig(
+                name="here", type="t", base_url=f"{server.base_url}{path}", api_key=Secret("k")
+            )
+            async with aclosing(make(config)) as provider:
+                with anyio.fail_after(10), pytest.raises(BadRequest) as caught:
+                    async with provider.stream(ASK):
+                        pass
+            assert thief.connections == 0
+    assert place in caught.value.message
+    assert "providers.here.base_url" in caught.value.hint

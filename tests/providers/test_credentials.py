@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import keyring
 import pytest
+from keyring.backends.fail import Keyring as NoKeyring
 
 from bamboo_mcp.domain.models import ModelRequest
 from bamboo_mcp.domain.provider_errors import AuthenticationFailed
@@ -185,14 +187,16 @@ async def test_a_key_that_cannot_be_fetched_now_may_be_fetched_the_next_time(
     assert (provider.name, model) == ("work", MODEL)
 
 
-async def test_a_keyring_that_is_not_there_is_said_when_the_model_is_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
-    async with catalog_of(
-        work={"type": "anthropic", "api_key": "keyring:bamboo/work"},
-    ) as catalog:
-        with pytest.raises(AuthenticationFailed) as caught:
-            await catalog.resolve(f"work:{MODEL}")
+async def test_a_keyring_that_is_not_there_is_said_when_the_model_is_used() -> None:
+    before = keyring.get_keyring()
+    keyring.set_keyring(NoKeyring())  # type: ignore[no-untyped-call]
+    try:
+        async with catalog_of(
+            work={"type": "anthropic", "api_key": "keyring:bamboo/work"},
+        ) as catalog:
+            with pytest.raises(AuthenticationFailed) as caught:
+                await catalog.resolve(f"work:{MODEL}")
+    finally:
+        keyring.set_keyring(before)
     assert "providers.work.api_key: 'keyring:bamboo/work' cannot be read" in caught.value.message
     assert "env:NAME" in caught.value.hint

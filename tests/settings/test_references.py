@@ -7,6 +7,7 @@ import pytest
 
 from bamboo_mcp.domain.errors import SettingsError
 from bamboo_mcp.settings import resolve_reference
+from bamboo_mcp.settings.document import in_force
 from tests.settings.loaded import loaded
 
 KEY = "sk-ant-secret-0123456789"
@@ -69,10 +70,66 @@ def test_what_is_no_reference_is_taken_for_a_key_and_not_shown(reference: str) -
     assert "must say where the key is" in refusal(reference).message
 
 
-@pytest.mark.parametrize("scheme", ["keyring", "cmd"])
-def test_schemes_that_come_later_are_said_to(scheme: str) -> None:
-    message = refusal(f"{scheme}:{KEY}").message
-    assert f"{scheme}: references come later" in message
+@pytest.mark.parametrize(
+    "reference",
+    [
+        f"keyring:{KEY}",
+        f"keyring:bamboo/{KEY}",
+        f"cmd:{KEY}",
+        f"cmd:echo {KEY}",
+        "env:ghp_0123456789abcdefghijKLMN",
+    ],
+)
+def test_a_key_inside_a_reference_is_refused_and_not_shown(reference: str) -> None:
+    message = refusal(reference).message
+    assert "must say where the key is" in message
+    assert reference.partition(":")[2] not in message
+
+
+def test_a_file_may_be_called_like_a_key(tmp_path: Path) -> None:
+    file = tmp_path / KEY
+    file.write_text(f"{KEY[::-1]}\n", encoding="utf-8")
+    assert resolve_reference(f"file:{file}", {}).reveal() == KEY[::-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("", "must say where the key is"),
+        ("  ", "must say where the key is"),
+        ("''", "names no command"),
+        ("# comment", "no such program"),
+        ("pass 'show", "a quote that is not closed"),
+        ("pass\0show", "names no command"),
+        ("./give-key", "relative path"),
+        ("bin/give-key --now", "relative path"),
+    ],
+)
+def test_what_is_no_command_is_refused(command: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        resolve_reference(f"cmd:{command}", {"PATH": os.defpath}).reveal()
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "keyring:bamboo/work",
+        "cmd:op read 'op://vault/work key/credential'",
+        r"cmd:'C:\Program Files\op.exe' read x",
+        "cmd:/usr/bin/pass show work",
+        "cmd:~/bin/give-key",
+    ],
+)
+def test_settings_take_every_form_and_look_nothing_up(reference: str) -> None:
+    settings = loaded(flags={"providers.work.api_key": reference})
+    assert settings.providers["work"].api_key == reference
+    assert resolve_reference(reference, {}).pending
+
+
+def test_settings_in_force_show_where_a_key_is() -> None:
+    for reference in ("keyring:bamboo/my work", "cmd:op read 'op://vault/x'"):
+        shown = in_force(loaded(flags={"providers.work.api_key": reference}))
+        assert f'api_key = "{reference}"' in shown
 
 
 def test_a_relative_file_is_refused_since_nobody_knows_from_where() -> None:

@@ -9,6 +9,7 @@ from bamboo_mcp.domain.errors import InvalidInput, LimitReached, UnknownId
 from bamboo_mcp.domain.events import RoundStarted
 from bamboo_mcp.domain.ids import LOCAL, SubagentId, Subject
 from bamboo_mcp.domain.runs import Limits
+from bamboo_mcp.domain.tokens import Sizing
 from bamboo_mcp.subagents.admission import SubagentRules
 from bamboo_mcp.testing.harness import open_harness
 from bamboo_mcp.testing.scripted import ScriptedProvider, scripted_models
@@ -69,6 +70,9 @@ class SlowModels:
 
     async def menu(self, *, ask: bool = False):  # type: ignore[no-untyped-def]
         return await self._models.menu()
+
+    def sizing(self, provider: str, model: str) -> Sizing:
+        return self._models.sizing(provider, model)
 
 
 async def test_a_child_that_is_admitted_while_its_parent_ends_is_not_born() -> None:

@@ -71,7 +71,8 @@ class AnthropicProvider:
             max_retries=0,
             timeout=httpx2.Timeout(stall_s, connect=10.0, pool=30.0),
             default_headers=headers,
-            http_client=direct_client(config.base_url),
+            http_client=direct_client(config.base_url)
+            or anthropic.DefaultAsyncHttpxClient(follow_redirects=False),
         )
 
     def __repr__(self) -> str:

@@ -41,7 +41,8 @@ def make_client(
         default_headers=dict(headers),
         organization=organization or None,
         project=project or None,
-        http_client=direct_client(base_url),
+        http_client=direct_client(base_url)
+        or openai.DefaultAsyncHttpx2Client(follow_redirects=False),
     )
     if config.base_url:
         client.organization = organization or None

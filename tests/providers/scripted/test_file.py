@@ -26,6 +26,13 @@ from bamboo_mcp.providers.scripted.provider import make
         ("steps:\n  - error: {kind: rate_limt}\n", ":2:", "rate_limt"),
         ("steps:\n  - {text: a, repeat: true}\n  - text: b\n", ":2:", "never be reached"),
         ("steps:\n  - {text: a, chunk: -1}\n", ":2:", "negative"),
+        ("steps:\n  - {text: a, error: {kind: server, after: -1}}\n", ":2:", "negative"),
+        ("steps:\n  - blocks: [{kind: x}]\n", ":2:", "needs a `type`"),
+        (
+            "steps:\n  - calls: [{name: a, args: {b: 1}, raw_json: '{'}]\n",
+            ":2:",
+            "give one of them",
+        ),
         ("steps: []\n", ":1:", "no steps"),
         ("", ":1:", "Expected `object`"),
         ("- a\n", ":1:", "Expected `object`"),

@@ -10,16 +10,24 @@ import pytest
 
 from bamboo_mcp.contributions import ProviderConfig
 from bamboo_mcp.domain.errors import UnknownModel
-from bamboo_mcp.domain.messages import Message, TextBlock, ToolResultBlock, user_message
+from bamboo_mcp.domain.messages import (
+    Message,
+    OpaqueBlock,
+    TextBlock,
+    ToolResultBlock,
+    user_message,
+)
 from bamboo_mcp.domain.models import ModelRequest
 from bamboo_mcp.domain.provider_errors import (
+    BadToolJson,
+    Overloaded,
     ProviderFailure,
     RateLimited,
     TransportFailed,
     Truncated,
     UnmatchedRequest,
 )
-from bamboo_mcp.domain.stream import Chunk, Stop, TextChunk
+from bamboo_mcp.domain.stream import Chunk, Stop, TextChunk, ToolCallChunk
 from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Provider
@@ -199,6 +207,11 @@ async def test_one_script_plays_several_kinds_of_conversations() -> None:
         ("{{results.first.0.n}}", 1),
         ("{{results.first.-1.n}}", 3),
         ("{{last_user}}", "go"),
+        ("{{results.first.n}} and {{result.n}}", "3 and 3"),
+        (r"{{results.second | /sub_\w+/}}", "sub_1"),
+        (r"{{results.second | /(\w+): / | 1}}", "rounds"),
+        (r"{{result | /\d/}}", "3"),
+        ('{{"{{"}}n}}', "{{n}}"),
         (["{{result.n}}", {"{{result.n}}": None}], [3, {"3": None}]),
     ],
 )
@@ -220,7 +233,8 @@ async def test_placeholders_take_values_from_results_and_keep_their_type(
 
 
 @pytest.mark.parametrize(
-    "template", ["{{nobody}}", "{{result.b}}", "{{results.other}}", "{{results.t.4}}"]
+    "template",
+    ["{{nobody}}", "{{result.b}}", "{{results.other}}", "{{results.t.4}}", "{{result | /z+/}}"],
 )
 async def test_a_placeholder_without_a_value_names_itself_and_the_step(template: str) -> None:
     provider = ScriptedProvider(Step(calls=(Call(name="t"),)), Step(text=f"so {template}"))
@@ -261,6 +275,51 @@ async def test_faults_are_played_as_the_failures_they_stand_for() -> None:
         assert caught.value.started == bool(deltas)
         if step.error is not None:
             assert caught.value.retry_after_s == 1.5
+
+
+async def test_a_stall_says_what_it_has_and_waits_to_be_cancelled() -> None:
+    step = Step(text="abcdef", chunk=2, cut_after=2, stall=True)
+    heard = ""
+    with anyio.fail_after(5), anyio.move_on_after(0.05) as scope:
+        async with ScriptedProvider(step).stream(_request(user_message("a"))) as chunks:
+            async for chunk in chunks:
+                heard += chunk.text if isinstance(chunk, TextChunk) else ""
+    assert (heard, scope.cancelled_caught) == ("abcd", True)
+
+
+async def test_an_error_may_come_in_the_middle_of_an_answer() -> None:
+    step = Step(text="abcdef", chunk=2, error=Fault(kind="overloaded", after=2))
+    seen: list[Chunk] = []
+    with pytest.raises(Overloaded) as caught:
+        async with ScriptedProvider(step).stream(_request(user_message("a"))) as chunks:
+            seen += [chunk async for chunk in chunks]
+    assert caught.value.started
+
+
+@pytest.mark.parametrize("raw", ['{"path": "REA', "[1]", "nonsense"])
+async def test_arguments_that_are_no_object_fail_as_those_of_a_real_model(raw: str) -> None:
+    step = Step(text="so", calls=(Call(name="fine"), Call(name="look", raw_json=raw)))
+    pieces = ""
+    with pytest.raises(BadToolJson) as caught:
+        async with ScriptedProvider(step).stream(_request(user_message("a"))) as chunks:
+            async for chunk in chunks:
+                pieces += chunk.arguments_json if isinstance(chunk, ToolCallChunk) else ""
+    assert (pieces, caught.value.started) == ("{}" + raw, True)
+
+
+async def test_raw_arguments_that_are_an_object_are_called_with() -> None:
+    calls = (Call(name="a", raw_json='{"n":  1}'), Call(name="b", raw_json=""))
+    stop = await _play(ScriptedProvider(Step(calls=calls)), _request(user_message("a")))
+    assert [call.arguments_json for call in stop.message.tool_calls] == ['{"n":  1}', "{}"]
+
+
+async def test_raw_blocks_are_kept_for_whoever_knows_them() -> None:
+    step = Step(text="so", blocks=({"type": "thing", "n": 1},))
+    stop = await _play(ScriptedProvider(step), _request(user_message("a")))
+    assert stop.message.blocks == (
+        OpaqueBlock(provider="scripted", raw={"type": "thing", "n": 1}),
+        TextBlock(text="so"),
+    )
 
 
 async def test_a_delayed_answer_can_be_cancelled() -> None:
