@@ -90,6 +90,8 @@ class Loop:
         self._refusals = CallLimits(request.limits)
         self._bad_json = 0
         self._done = False
+        self._last: LimitNear | None = None
+        """The bound that leaves but one last round, once one is reached."""
         self.unread: tuple[Steer, ...] = ()
         """Merged, and no model call has begun to answer since."""
         self._size = RunningSize(
@@ -112,13 +114,9 @@ class Loop:
         while not self._done:
             if self._inbox.cancel_reason is not None:
                 raise Stopped
-            # A scope whose time is up lets nothing run inside: look before entering one.
-            last: LimitNear | None
-            if self._clock.expired():
-                last = self._begin_round() or self.limits.out_of_time()
-            else:
-                last = await self._rounds_until_cut()
-            if last is not None:
+            if self._last is None:
+                await self._rounds_until_cut()
+            if (last := self._last) is not None:
                 if last.value:
                     await self._last_round(last)
                 raise LimitReached(
@@ -126,27 +124,34 @@ class Loop:
                     hint="the answer is what there was by then; spawn another one for the rest",
                 )
 
-    async def _rounds_until_cut(self) -> LimitNear | None:
-        """Rounds until the agent is done, or one is cut off: by a cancel, a message, or time.
-
-        Returns the bound that leaves but one last round, if that is what ended it.
-        """
-        # One scope for them all: with its timer it costs as much as half a round.
+    async def _rounds_until_cut(self) -> None:
+        # A scope whose time is up lets nothing run inside: look before entering one.
+        if self._clock.expired():
+            self._last = self._begin_round() or self.limits.out_of_time()
+            return
         with self._clock.scope() as scope:
             try:
-                # A tool that never waits may have called for the cut and come to its end: then no
-                # round begins here that could take in a message and be cut before it is read.
-                while not scope.cancel_called:
-                    if last := self._begin_round():
-                        return last
-                    self._inbox.on_interrupt(scope.cancel)
-                    if await self._round() and self._close_if_done():
-                        self._done = True
-                        return None
+                await self.rounds_within(scope)
             finally:
                 self._inbox.on_interrupt(None)
                 self._clock.release(scope)
-        return None
+
+    async def rounds_within(self, scope: anyio.CancelScope) -> None:
+        """Rounds until the agent is done, only a last one is left, or `scope` is cut.
+
+        It is cut by a cancel, a message, or time; `run_rounds` goes on from there. Whoever entered
+        the scope takes the inbox's interrupt away.
+        """
+        # A tool that never waits may have called for the cut and come to its end: then no round
+        # begins here that could take in a message and be cut before it is read.
+        while not scope.cancel_called:
+            if last := self._begin_round():
+                self._last = last
+                return
+            self._inbox.on_interrupt(scope.cancel)
+            if await self._round() and self._close_if_done():
+                self._done = True
+                return
 
     def _begin_round(self) -> LimitNear | None:
         """Take in what was sent; returns the bound that makes this round the last one, if any."""
