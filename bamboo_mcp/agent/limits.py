@@ -36,6 +36,8 @@ class RunLimits:
 
         That a bound comes near is said once.
         """
+        if self._all_far(round_number):
+            return None
         near: LimitNear | None = None
         for name, used, bound in self._measures(round_number):
             if used < bound * self._soft_share:
@@ -55,6 +57,15 @@ class RunLimits:
 
     def out_of_time(self) -> LimitNear:
         return LimitNear(limit="timeout_s", value=self._limits.timeout_s, final=True)
+
+    def _all_far(self, round_number: int) -> bool:
+        """Nearly every round of nearly every run: nothing has to be put together to see it."""
+        limits, share = self._limits, self._soft_share
+        return (
+            limits.max_tokens is None
+            and round_number - 1 < limits.max_rounds * share
+            and self._clock.elapsed() < limits.timeout_s * share
+        )
 
     def _measures(self, round_number: int) -> list[tuple[str, float, float]]:
         limits = self._limits

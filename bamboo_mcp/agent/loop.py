@@ -26,7 +26,7 @@ from bamboo_mcp.domain.events import (
     Warned,
 )
 from bamboo_mcp.domain.messages import Message, ToolCallBlock, user_message
-from bamboo_mcp.domain.models import ModelRequest
+from bamboo_mcp.domain.models import ModelCaps, ModelRequest
 from bamboo_mcp.domain.provider_errors import BadToolJson, Refused
 from bamboo_mcp.domain.runs import RunRequest, Steer
 from bamboo_mcp.domain.stream import Stop
@@ -62,6 +62,7 @@ class Loop:
         *,
         provider: Provider,
         model: str,
+        caps: ModelCaps,
         system: str,
         tools: ToolExecutor,
         specs: Sequence[ToolSpec],
@@ -85,9 +86,9 @@ class Loop:
         self._emit = emit
         self._compactor = compactor
         self._clock = clock
-        self._caps = provider.caps(model)
+        self._caps = caps
         self.origin = f"{provider.name}:{model}"
-        self._refusals = CallLimits(request.limits)
+        self._refusals: CallLimits | None = None
         self._bad_json = 0
         self._done = False
         self._last: LimitNear | None = None
@@ -242,8 +243,8 @@ class Loop:
                 origin=message.origin or self.origin,
                 at=time.time(),
             )
-        self._append(message)
-        self._size.anchor(stop.usage)
+        self._conversation.append(message)
+        self._size.answered(message, stop.usage)
         self.limits.spend(stop.usage)
         self.text = message.text or self.text
         self._emit(
@@ -281,6 +282,8 @@ class Loop:
             self._append_results(calls)
 
     def _calls(self, blocks: Sequence[ToolCallBlock]) -> RoundCalls:
+        if self._refusals is None:
+            self._refusals = CallLimits(self._request.limits)
         return RoundCalls(
             blocks,
             tools=self._tools,

@@ -98,7 +98,8 @@ class Agent:
     ) -> Loop:
         provider, model = await self._models.resolve(request.model)
         tools = self._tools_for(request)
-        specs = await tools.list_tools() if provider.caps(model).tools else ()
+        caps = provider.caps(model)
+        specs = await tools.list_tools() if caps.tools else ()
         if request.allow_tools and (missing := _not_there(request.allow_tools, specs)):
             words = f"allow_tools names what is not there: {', '.join(missing)}"
             emit(Warned(code="unknown_tools", message=words))
@@ -106,6 +107,7 @@ class Agent:
             request,
             provider=provider,
             model=model,
+            caps=caps,
             system=system_prompt(request),
             tools=tools,
             specs=specs,

@@ -53,7 +53,7 @@ def _estimate_block(block: object) -> int:
 class RunningSize:
     """The size of the next prompt as a running total, so that no round counts history again.
 
-    `anchor` replaces the estimate by what the model reported for everything up to its answer; only
+    `answered` replaces the estimate by what the model reported for everything up to its answer; only
     what came after is estimated then.
     """
 
@@ -67,6 +67,9 @@ class RunningSize:
     def add(self, message: Message) -> None:
         self.tokens += estimate_message(message)
 
-    def anchor(self, usage: Usage) -> None:
+    def answered(self, message: Message, usage: Usage) -> None:
+        """Add a model's answer, and take what it reported for all up to it instead of a guess."""
         if usage.input:
             self.tokens = usage.input + usage.output
+        else:
+            self.add(message)

@@ -39,10 +39,10 @@ class Retrying:
         sleep: Sleep = anyio.sleep,
     ) -> None:
         self._provider = provider
-        self._attempts = attempts
+        self.attempts = attempts
         self._first_delay_s = first_delay_s
         self._longest_s = longest_s
-        self._sleep = sleep
+        self.sleep = sleep
 
     def __repr__(self) -> str:
         return f"Retrying({self._provider!r})"
@@ -65,22 +65,8 @@ class Retrying:
     async def models(self) -> Sequence[ModelEntry]:
         return await self._provider.models()
 
-    async def open(self, request: ModelRequest, on_wait: OnWait | None) -> _Opened:
-        """The stream, its first chunk there; the last failure when no attempt brought one."""
-        attempt = 1
-        while True:
-            try:
-                return await self._once(request)
-            except ProviderFailure as failure:
-                if not failure.retryable or failure.started or attempt >= self._attempts:
-                    raise
-                delay = self._delay(failure, attempt)
-                if on_wait is not None:
-                    on_wait(delay, failure.message, attempt)
-            await self._sleep(delay)
-            attempt += 1
-
-    async def _once(self, request: ModelRequest) -> _Opened:
+    async def once(self, request: ModelRequest) -> _Opened:
+        """One attempt: the stream, its first chunk there."""
         stream = self._provider.stream(request)
         chunks = await stream.__aenter__()
         try:
@@ -92,7 +78,7 @@ class Retrying:
             raise
         return _Opened(stream, self.name, first, chunks)
 
-    def _delay(self, failure: ProviderFailure, attempt: int) -> float:
+    def delay(self, failure: ProviderFailure, attempt: int) -> float:
         delay = self._first_delay_s * float(2 ** (attempt - 1)) * (0.5 + random.random() / 2)
         if failure.retry_after_s is not None:
             delay = max(delay, failure.retry_after_s + delay / 4)
@@ -147,8 +133,20 @@ class _Stream:
         self._opened: _Opened | None = None
 
     async def __aenter__(self) -> AsyncIterator[Chunk]:
-        self._opened = await self._owner.open(self._request, self._on_wait)
-        return self._opened
+        """The last failure is raised when no attempt brought a first chunk."""
+        owner, attempt = self._owner, 1
+        while True:
+            try:
+                self._opened = await owner.once(self._request)
+                return self._opened
+            except ProviderFailure as failure:
+                if not failure.retryable or failure.started or attempt >= owner.attempts:
+                    raise
+                delay = owner.delay(failure, attempt)
+                if self._on_wait is not None:
+                    self._on_wait(delay, failure.message, attempt)
+            await owner.sleep(delay)
+            attempt += 1
 
     async def __aexit__(
         self,

@@ -143,7 +143,8 @@ class Lifetimes:
         if places is None:
             places = anyio.Semaphore(self._max_concurrent, fast_acquire=True)
             self._places[child.spec.depth] = places
-        if not await self._place(child, places):
+        # Mostly one is free: then nothing is waited for.
+        if not self._place_at_once(child, places) and not await self._place(child, places):
             reason = child.cancel_reason or ""
             return Outcome(status="cancelled", error_code="cancelled", error=reason)
         try:
@@ -153,16 +154,19 @@ class Lifetimes:
         finally:
             places.release()
 
-    async def _place(self, child: Child, places: anyio.Semaphore) -> bool:
-        """Take a place, at once when one is free. False, without one, when cancelled before."""
+    def _place_at_once(self, child: Child, places: anyio.Semaphore) -> bool:
         if child.cancel_reason is not None:
             return False
         try:
             places.acquire_nowait()
         except anyio.WouldBlock:
-            pass
-        else:
-            return True
+            return False
+        return True
+
+    async def _place(self, child: Child, places: anyio.Semaphore) -> bool:
+        """Wait for a place. False, without one, when cancelled before."""
+        if child.cancel_reason is not None:
+            return False
         held = False
         with anyio.CancelScope() as waiting:
             child.waiting_for_slot = waiting
