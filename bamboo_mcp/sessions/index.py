@@ -215,6 +215,8 @@ class SessionIndex:
             names.add(folder.name)
             if folder.name in documents and not _edited_since(folder, written_at):
                 continue
+            if folder.name in self._noted or folder.name in self._writing:
+                continue  # just made or changed here, and not yet written: no need to read it back
             meta = self._read(SessionId(folder.name))
             if meta is not None:
                 puts[folder.name] = document_of(meta)
