@@ -53,8 +53,8 @@ def _estimate_block(block: object) -> int:
 class RunningSize:
     """The size of the next prompt as a running total, so that no round counts history again.
 
-    `answered` replaces the estimate by what the model reported for everything up to its answer; only
-    what came after is estimated then.
+    `answered` replaces the estimate by what the model reported for everything up to its answer;
+    only what came after is estimated then.
     """
 
     __slots__ = ("tokens",)
