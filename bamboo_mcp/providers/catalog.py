@@ -95,14 +95,16 @@ class ProviderCatalog:
             PluginError: The provider's module does not load, or not within `load_within_s`.
         """
         instance, model = self._find(name)
-        if missing := instance.missing():
-            raise AuthenticationFailed(
-                f"the model {name or f'{instance.name}:{model}'!r} cannot be used: "
-                f"{instance.name}: {missing}",
-                hint="`bamboo-mcp models` shows what is ready.",
-                provider=instance.name,
-            )
-        provider = await instance.open(self._load_within_s)
+        provider = instance.opened
+        if provider is None:
+            if missing := instance.missing():
+                raise AuthenticationFailed(
+                    f"the model {name or f'{instance.name}:{model}'!r} cannot be used: "
+                    f"{instance.name}: {missing}",
+                    hint="`bamboo-mcp models` shows what is ready.",
+                    provider=instance.name,
+                )
+            provider = await instance.open(self._load_within_s)
         provider.caps(model)  # a provider that knows all its models says here that it lacks one
         return provider, model
 
@@ -200,7 +202,7 @@ class _Instance:
         self._environ = environ
         self._lock = anyio.Lock()
         self._loading: Future[Provider] | None = None
-        self._opened: tuple[Any, Retrying] | None = None
+        self.opened: Retrying | None = None
 
     @property
     def has_key(self) -> bool:
@@ -210,7 +212,7 @@ class _Instance:
         """What it lacks, exactly; empty when it can be used."""
         if self.contribution is None:
             return f"there is no provider type {self.type!r}; is the plugin that brings it on?"
-        if self._opened is not None:
+        if self.opened is not None:
             return ""
         config, problem = self._config()
         if problem:
@@ -239,14 +241,13 @@ class _Instance:
         ]
 
     async def open(self, within_s: float) -> Retrying:
-        if self._opened is not None:
-            return self._opened[1]
+        if self.opened is not None:
+            return self.opened
         with anyio.move_on_after(within_s):
             async with self._lock:  # two runs may ask for the same provider while it loads
-                if self._opened is None:
-                    provider = await self._loaded(within_s)
-                    self._opened = (provider, Retrying(provider))
-                return self._opened[1]
+                if self.opened is None:
+                    self.opened = Retrying(await self._loaded(within_s))
+                return self.opened
         raise PluginError(
             f"the provider {self.name!r} did not load within {within_s:g} s",
             hint="It may still come: try again later, or name another model.",
@@ -268,7 +269,7 @@ class _Instance:
 
     async def close(self) -> None:
         loading, self._loading = self._loading, None
-        self._opened = None
+        self.opened = None
         if loading is None or loading.cancel() or not loading.done() or loading.exception():
             return
         aclose = getattr(loading.result(), "aclose", None)
