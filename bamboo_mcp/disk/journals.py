@@ -104,7 +104,8 @@ class Journals:
         name = str(path)
         folders = self._make_parent(name)
         lines = [header_line(kind, made)]
-        lines.extend(frame(seq, payload) for seq, payload in enumerate(payloads, start=1))
+        for payload in payloads:
+            lines.append(frame(len(lines), payload))
         data = b"".join(lines)
         try:
             fd = self.calls.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
