@@ -10,6 +10,8 @@ from bamboo_mcp.domain.usage import NO_USAGE, Usage
 FINAL_ROUND_S = (5.0, 60.0)
 """The last round, when time is up, may take a quarter of the run's time, within these bounds."""
 
+_NOTHING: frozenset[str] = frozenset()  # one for all: each call of frozenset() makes another
+
 
 class RunLimits:
     """Rounds, tokens and time.
@@ -25,7 +27,7 @@ class RunLimits:
         self._limits = limits
         self._clock = clock
         self._soft_share = min(limits.soft_share, 1.0)
-        self._warned: frozenset[str] = frozenset()
+        self._warned = _NOTHING
         self.usage = NO_USAGE
 
     def spend(self, usage: Usage) -> None:

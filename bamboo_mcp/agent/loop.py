@@ -150,7 +150,20 @@ class Loop:
                 self._last = last
                 return
             self._inbox.on_interrupt(scope.cancel)
-            if await self._round() and self._close_if_done():
+            if self.rounds > 1:
+                # Lets others run, and a cancel arrive, even when model and tools never wait.
+                await anyio.lowlevel.checkpoint()
+            try:
+                stop = await self._ask(self._specs)
+            except BadToolJson as error:
+                self._ask_again(error)
+                continue
+            self._bad_json = 0
+            if stop.reason == "refusal":
+                raise Refused(f"the model refused: {stop.detail or 'it gave no reason'}")
+            if calls := stop.message.tool_calls:
+                await self._call(calls)
+            elif stop.reason != "pause" and self._close_if_done():
                 self._done = True
                 return
 
@@ -176,34 +189,20 @@ class Loop:
             return False
         return self._inbox.close_if_empty()
 
-    async def _round(self) -> bool:
-        """One model call and its tools. True when the agent has nothing more to do."""
-        if self.rounds > 1:
-            # Lets others run, and a cancel arrive, even when model and tools never wait.
-            await anyio.lowlevel.checkpoint()
-        try:
-            stop = await self._ask(self._specs)
-        except BadToolJson as error:
-            self._note_read()
-            self._bad_json += 1
-            if self._bad_json > BAD_JSON_TRIES:
-                raise
-            self._append(
-                user_message(
-                    f"Your last tool call could not be read: {error.message}. "
-                    "Its arguments must be one JSON object.",
-                    origin="notice:bad_tool_json",
-                    at=time.time(),
-                )
+    def _ask_again(self, error: BadToolJson) -> None:
+        """The next round tells the model what was wrong. Raises `error` when it was told before."""
+        self._note_read()
+        self._bad_json += 1
+        if self._bad_json > BAD_JSON_TRIES:
+            raise error
+        self._append(
+            user_message(
+                f"Your last tool call could not be read: {error.message}. "
+                "Its arguments must be one JSON object.",
+                origin="notice:bad_tool_json",
+                at=time.time(),
             )
-            return False
-        self._bad_json = 0
-        if stop.reason == "refusal":
-            raise Refused(f"the model refused: {stop.detail or 'it gave no reason'}")
-        if calls := stop.message.tool_calls:
-            await self._call(calls)
-            return False
-        return stop.reason != "pause"
+        )
 
     async def _ask(self, specs: Sequence[ToolSpec]) -> Stop:
         history = self._conversation.messages
