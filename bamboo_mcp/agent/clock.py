@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,18 +13,20 @@ import anyio
 class RunClock:
     """Deadlines on `anyio.current_time()`'s clock; time spent waiting for answers moves them on."""
 
-    __slots__ = ("_paused_at", "_pauses", "_scopes", "deadline", "started")
+    __slots__ = ("_first", "_paused_at", "_pauses", "_scopes", "deadline", "started")
 
     def __init__(self, timeout_s: float) -> None:
-        self.started = anyio.current_time()
-        self.deadline = self.started + timeout_s
+        # The scope the run will begin in, made now: it looks at the time for both of them.
+        self._first: anyio.CancelScope | None = anyio.move_on_after(timeout_s)
+        self.deadline = self._first.deadline
+        self.started = time.monotonic()
         self._scopes: dict[anyio.CancelScope, float] = {}
         self._pauses = 0
         self._paused_at = 0.0
 
     def elapsed(self) -> float:
         """Seconds worked; time spent waiting for answers is not in it once the answer is there."""
-        return anyio.current_time() - self.started
+        return time.monotonic() - self.started
 
     def expired(self) -> bool:
         """The run's time is up; never while an answer is waited for."""
@@ -43,6 +46,10 @@ class RunClock:
         Hand it to `release` when it is left.
         """
         deadline = self.deadline
+        if timeout_s is None and self._first is not None and not self._pauses:
+            scope, self._first = self._first, None
+            self._scopes[scope] = deadline
+            return scope
         if timeout_s is not None:
             deadline = min(deadline, anyio.current_time() + timeout_s)
         # Given at its making: a deadline set later costs a scope a second timer.
@@ -68,6 +75,7 @@ class RunClock:
                 self._go_on(anyio.current_time() - self._paused_at)
 
     def _go_on(self, waited_s: float) -> None:
+        self._first = None  # its deadline is no longer the run's
         self.deadline += waited_s
         self.started += waited_s
         for scope, deadline in self._scopes.items():

@@ -10,6 +10,8 @@ from bamboo_mcp.domain.usage import NO_USAGE, Usage
 FINAL_ROUND_S = (5.0, 60.0)
 """The last round, when time is up, may take a quarter of the run's time, within these bounds."""
 
+_NOTHING: frozenset[str] = frozenset()  # one for all: each call of frozenset() makes another
+
 
 class RunLimits:
     """Rounds, tokens and time.
@@ -25,7 +27,7 @@ class RunLimits:
         self._limits = limits
         self._clock = clock
         self._soft_share = min(limits.soft_share, 1.0)
-        self._warned: frozenset[str] = frozenset()
+        self._warned = _NOTHING
         self.usage = NO_USAGE
 
     def spend(self, usage: Usage) -> None:
@@ -36,6 +38,8 @@ class RunLimits:
 
         That a bound comes near is said once.
         """
+        if self._all_far(round_number):
+            return None
         near: LimitNear | None = None
         for name, used, bound in self._measures(round_number):
             if used < bound * self._soft_share:
@@ -55,6 +59,15 @@ class RunLimits:
 
     def out_of_time(self) -> LimitNear:
         return LimitNear(limit="timeout_s", value=self._limits.timeout_s, final=True)
+
+    def _all_far(self, round_number: int) -> bool:
+        """Nearly every round of nearly every run: nothing has to be put together to see it."""
+        limits, share = self._limits, self._soft_share
+        return (
+            limits.max_tokens is None
+            and round_number - 1 < limits.max_rounds * share
+            and self._clock.elapsed() < limits.timeout_s * share
+        )
 
     def _measures(self, round_number: int) -> list[tuple[str, float, float]]:
         limits = self._limits

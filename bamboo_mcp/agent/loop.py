@@ -28,7 +28,7 @@ from bamboo_mcp.domain.events import (
     Warned,
 )
 from bamboo_mcp.domain.messages import Message, ToolCallBlock, user_message
-from bamboo_mcp.domain.models import ModelRequest
+from bamboo_mcp.domain.models import ModelCaps, ModelRequest
 from bamboo_mcp.domain.provider_errors import BadToolJson, Refused
 from bamboo_mcp.domain.runs import RunRequest, Steer
 from bamboo_mcp.domain.stream import Stop
@@ -60,6 +60,7 @@ class Loop:
         *,
         provider: Provider,
         model: str,
+        caps: ModelCaps,
         sizing_of: Callable[[str, str], Sizing],
         system: str,
         tools: ToolExecutor,
@@ -85,11 +86,13 @@ class Loop:
         self._emit = emit
         self._compactor = compactor
         self._clock = clock
-        self._caps = provider.caps(model)
+        self._caps = caps
         self.origin = f"{provider.name}:{model}"
-        self._refusals = CallLimits(request.limits)
+        self._refusals: CallLimits | None = None
         self._bad_json = 0
         self._done = False
+        self._last: LimitNear | None = None
+        """The bound that leaves but one last round, once one is reached."""
         self.unread: tuple[Steer, ...] = ()
         """Merged, and no model call has begun to answer since."""
         self._size = RunningSize(
@@ -111,13 +114,9 @@ class Loop:
         while not self._done:
             if self._inbox.cancel_reason is not None:
                 raise Stopped
-            # A scope whose time is up lets nothing run inside: look before entering one.
-            last: LimitNear | None
-            if self._clock.expired():
-                last = self._begin_round() or self.limits.out_of_time()
-            else:
-                last = await self._rounds_until_cut()
-            if last is not None:
+            if self._last is None:
+                await self._rounds_until_cut()
+            if (last := self._last) is not None:
                 if last.value:
                     await self._last_round(last)
                 raise LimitReached(
@@ -125,27 +124,49 @@ class Loop:
                     hint="the answer is what there was by then; spawn another one for the rest",
                 )
 
-    async def _rounds_until_cut(self) -> LimitNear | None:
-        """Rounds until the agent is done, or one is cut off: by a cancel, a message, or time.
-
-        Returns the bound that leaves but one last round, if that is what ended it.
-        """
-        # One scope for them all: with its timer it costs as much as half a round.
+    async def _rounds_until_cut(self) -> None:
+        # A scope whose time is up lets nothing run inside: look before entering one.
+        if self._clock.expired():
+            self._last = self._begin_round() or self.limits.out_of_time()
+            return
         with self._clock.scope() as scope:
             try:
-                # A tool that never waits may have called for the cut and come to its end: then no
-                # round begins here that could take in a message and be cut before it is read.
-                while not scope.cancel_called:
-                    if last := self._begin_round():
-                        return last
-                    self._inbox.on_interrupt(scope.cancel)
-                    if await self._round() and self._close_if_done():
-                        self._done = True
-                        return None
+                await self.rounds_within(scope)
             finally:
                 self._inbox.on_interrupt(None)
                 self._clock.release(scope)
-        return None
+
+    async def rounds_within(self, scope: anyio.CancelScope) -> None:
+        """Rounds until the agent is done, only a last one is left, or `scope` is cut.
+
+        It is cut by a cancel, a message, or time; `run_rounds` goes on from there. Whoever entered
+        the scope takes the inbox's interrupt away.
+        """
+        # A tool that never waits may have called for the cut and come to its end: then no round
+        # begins here that could take in a message and be cut before it is read.
+        while not scope.cancel_called:
+            if last := self._begin_round():
+                self._last = last
+                return
+            self._inbox.on_interrupt(scope.cancel)
+            if self.rounds > 1:
+                # Lets others run, and a cancel arrive, even when model and tools never wait.
+                await anyio.lowlevel.checkpoint()
+            try:
+                stop = await self._ask()
+            except BadToolJson as error:
+                self._ask_again(error)
+                continue
+            self._bad_json = 0
+            if stop.reason == "refusal":
+                if calls := stop.message.tool_calls:
+                    self._close_unrun(calls, "not run: the model refused to go on")
+                raise Refused(f"the model refused: {stop.detail or 'it gave no reason'}")
+            if calls := stop.message.tool_calls:
+                await self._call(calls)
+            elif stop.reason != "pause" and self._close_if_done():
+                self._done = True
+                return
 
     def _begin_round(self) -> LimitNear | None:
         """Take in what was sent; returns the bound that makes this round the last one, if any."""
@@ -169,36 +190,20 @@ class Loop:
             return False
         return self._inbox.close_if_empty()
 
-    async def _round(self) -> bool:
-        """One model call and its tools. True when the agent has nothing more to do."""
-        if self.rounds > 1:
-            # Lets others run, and a cancel arrive, even when model and tools never wait.
-            await anyio.lowlevel.checkpoint()
-        try:
-            stop = await self._ask()
-        except BadToolJson as error:
-            self._note_read()
-            self._bad_json += 1
-            if self._bad_json > BAD_JSON_TRIES:
-                raise
-            self._append(
-                user_message(
-                    f"Your last tool call could not be read: {error.message}. "
-                    "Its arguments must be one JSON object.",
-                    origin="notice:bad_tool_json",
-                    at=time.time(),
-                )
+    def _ask_again(self, error: BadToolJson) -> None:
+        """The next round tells the model what was wrong. Raises `error` when it was told before."""
+        self._note_read()
+        self._bad_json += 1
+        if self._bad_json > BAD_JSON_TRIES:
+            raise error
+        self._append(
+            user_message(
+                f"Your last tool call could not be read: {error.message}. "
+                "Its arguments must be one JSON object.",
+                origin="notice:bad_tool_json",
+                at=time.time(),
             )
-            return False
-        self._bad_json = 0
-        if stop.reason == "refusal":
-            if calls := stop.message.tool_calls:
-                self._close_unrun(calls, "not run: the model refused to go on")
-            raise Refused(f"the model refused: {stop.detail or 'it gave no reason'}")
-        if calls := stop.message.tool_calls:
-            await self._call(calls)
-            return False
-        return stop.reason != "pause"
+        )
 
     async def _ask(self, *, last: bool = False) -> Stop:
         history = self._conversation.messages
@@ -286,6 +291,8 @@ class Loop:
             self._append_results(calls)
 
     def _calls(self, blocks: Sequence[ToolCallBlock]) -> RoundCalls:
+        if self._refusals is None:
+            self._refusals = CallLimits(self._request.limits)
         return RoundCalls(
             blocks,
             tools=self._tools,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import anyio
+
 from bamboo_mcp.agent.call_contexts import CallContexts
 from bamboo_mcp.agent.clock import RunClock
 from bamboo_mcp.agent.loop import Loop, Stopped
@@ -50,7 +52,19 @@ class Agent:
         status: TerminalStatus = "completed"
         code = words = ""
         try:
-            loop = await self._prepare_in_time(request, conversation, inbox, emit, clock)
+            # One scope for finding model and tools and for the first rounds: a provider or plugin
+            # that hangs is cut off like a round. With its timer it costs as much as half a round.
+            with clock.scope() as scope:
+                # A message that interrupts finds no round to cut here: the first one reads it.
+                inbox.on_interrupt(lambda: _cut_if_cancelled(scope, inbox))
+                try:
+                    loop = await self._prepare(request, conversation, inbox, emit, clock)
+                    await loop.rounds_within(scope)
+                finally:
+                    inbox.on_interrupt(None)
+                    clock.release(scope)
+            if loop is None:
+                raise _not_ready(request, inbox)
             await loop.run_rounds()
         except Stopped:
             status, code, words = "cancelled", "cancelled", inbox.cancel_reason or ""
@@ -74,36 +88,6 @@ class Agent:
             undelivered=loop.unread,
         )
 
-    async def _prepare_in_time(
-        self,
-        request: RunRequest,
-        conversation: Conversation,
-        inbox: Inbox,
-        emit: Emit,
-        clock: RunClock,
-    ) -> Loop:
-        """Prepare within the run's time; a provider or plugin that hangs can be cancelled.
-
-        Raises:
-            Stopped: The inbox was asked to cancel.
-            LimitReached: The time was up; no round is left, as there is no model to ask.
-        """
-        with clock.scope() as scope:
-            # A message that interrupts finds no round to cut here: the first one reads it.
-            inbox.on_interrupt(lambda: scope.cancel() if inbox.cancel_reason is not None else None)
-            try:
-                return await self._prepare(request, conversation, inbox, emit, clock)
-            finally:
-                inbox.on_interrupt(None)
-                clock.release(scope)
-        if inbox.cancel_reason is not None:
-            raise Stopped
-        raise LimitReached(
-            f"the run reached timeout_s = {request.limits.timeout_s:g} before its model and tools "
-            "were ready",
-            hint="a provider or a plugin is slow or hangs; the server's log says more",
-        )
-
     async def _prepare(
         self,
         request: RunRequest,
@@ -114,7 +98,8 @@ class Agent:
     ) -> Loop:
         provider, model = await self._models.resolve(request.model)
         tools = self._tools_for(request)
-        specs = await tools.list_tools() if provider.caps(model).tools else ()
+        caps = provider.caps(model)
+        specs = await tools.list_tools() if caps.tools else ()
         if request.allow_tools and (missing := _not_there(request.allow_tools, specs)):
             words = f"allow_tools names what is not there: {', '.join(missing)}"
             emit(Warned(code="unknown_tools", message=words))
@@ -122,6 +107,7 @@ class Agent:
             request,
             provider=provider,
             model=model,
+            caps=caps,
             sizing_of=self._models.sizing,
             system=system_prompt(request),
             tools=tools,
@@ -133,6 +119,22 @@ class Agent:
             compactor=self._compactor,
             clock=clock,
         )
+
+
+def _cut_if_cancelled(scope: anyio.CancelScope, inbox: Inbox) -> None:
+    if inbox.cancel_reason is not None:
+        scope.cancel()
+
+
+def _not_ready(request: RunRequest, inbox: Inbox) -> Exception:
+    """Why a run was cut off before it had its model and tools; there is no model to ask."""
+    if inbox.cancel_reason is not None:
+        return Stopped()
+    return LimitReached(
+        f"the run reached timeout_s = {request.limits.timeout_s:g} before its model and tools "
+        "were ready",
+        hint="a provider or a plugin is slow or hangs; the server's log says more",
+    )
 
 
 def _put_back(unread: Sequence[Steer], inbox: Inbox) -> None:

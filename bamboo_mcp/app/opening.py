@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -137,8 +137,8 @@ def _assemble(
     questions = QuestionBroker(allow_model_approvals=settings.permissions.allow_model_approvals)
     execution = RunExecution(log=storage.log, sessions=storage.sessions, owner=storage.owner)
 
-    async def execute(request: RunRequest, inbox: Inbox) -> Outcome:
-        return await execution.execute(request, agent, inbox)
+    def execute(request: RunRequest, inbox: Inbox) -> Coroutine[Any, Any, Outcome]:
+        return execution.execute(request, agent, inbox)
 
     async def health() -> Mapping[str, Any]:
         return await report(host, toolbox, workspace)

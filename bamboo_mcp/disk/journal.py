@@ -66,12 +66,11 @@ class Page(Value, frozen=True, kw_only=True):
 
 
 _decode_header = msgspec.json.Decoder(Header).decode
-_encode = msgspec.json.Encoder().encode
 
 
 def header_line(kind: str, made: bytes) -> bytes:
-    header = Header(format=FORMAT, kind=kind, made=msgspec.Raw(made))
-    return frame(0, _encode(header))
+    """The line of a `Header`. `kind` is a word, so that nothing in it must be escaped."""
+    return frame(0, b'{"format":%d,"kind":"%b","made":%b}' % (FORMAT, kind.encode(), made))
 
 
 def parse_header(payload: bytes, path: str, kind: str) -> Header | None:

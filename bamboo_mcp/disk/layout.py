@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_match_plain = re.compile(r"[A-Za-z0-9_-]{1,80}").fullmatch
 
 
 def is_plain(name: str) -> bool:
     """Ids come from callers too: one with a slash or a dot must not leave its folder."""
-    return _PLAIN.fullmatch(name) is not None
+    return _match_plain(name) is not None
 
 
 def sessions_folder(home: Path) -> Path:

@@ -97,11 +97,11 @@ class Message(Value, frozen=True, kw_only=True, gc=False):
     @property
     def text(self) -> str:
         """The text blocks joined; reasoning and tool calls left out."""
-        return "".join(block.text for block in self.blocks if isinstance(block, TextBlock))
+        return "".join([block.text for block in self.blocks if isinstance(block, TextBlock)])
 
     @property
     def tool_calls(self) -> tuple[ToolCallBlock, ...]:
-        return tuple(block for block in self.blocks if isinstance(block, ToolCallBlock))
+        return tuple([block for block in self.blocks if isinstance(block, ToolCallBlock)])
 
 
 def user_message(text: str, *, origin: str = "", at: float = 0.0) -> Message:

@@ -22,6 +22,8 @@ class Usage(Value, frozen=True, kw_only=True, gc=False):
         return self.input + self.output
 
     def __add__(self, other: Usage) -> Usage:
+        if self is NO_USAGE:  # most sums are of one
+            return other
         return Usage(
             input=self.input + other.input,
             output=self.output + other.output,

@@ -11,7 +11,7 @@ from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.stream import Chunk
 from bamboo_mcp.domain.tokens import Sizing
 
-Notify = Callable[[ProviderWaiting | ModelReplaced], None]
+Notify = Callable[[ProviderWaiting | ModelReplaced], object]
 """Told before a pause between two attempts, and when another model takes over."""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from bamboo_mcp.domain.events import EventRecord, RunEvent
 from bamboo_mcp.domain.ids import RunId
@@ -11,7 +11,7 @@ from bamboo_mcp.domain.messages import Message
 from bamboo_mcp.domain.models import ModelCaps
 from bamboo_mcp.domain.runs import Outcome, RunRequest, RunState, Steer
 
-Emit = Callable[[RunEvent], None]
+Emit = Callable[[RunEvent], object]
 """Append an event to the log of the run at hand. Neither blocks nor waits."""
 
 
@@ -102,7 +102,7 @@ class RunBody(Protocol):
     ) -> Outcome: ...
 
 
-Execute = Callable[[RunRequest, Inbox], Awaitable[Outcome]]
+Execute = Callable[[RunRequest, Inbox], Coroutine[Any, Any, Outcome]]
 """Run the agent in this process, from its first event to its last; raises nothing of its own."""
 
 

@@ -92,17 +92,20 @@ class ProviderCatalog:
 
     async def _resolve(self, name: str) -> tuple[Retrying, str]:
         instance, model = self._find(name) or await self._choice.make()
-        if missing := instance.missing():
-            raise AuthenticationFailed(
-                f"the model {name or f'{instance.name}:{model}'!r} cannot be used: "
-                f"{instance.name}: {missing}",
-                hint="`bamboo-mcp models` shows what is ready.",
-                provider=instance.name,
-            )
-        provider = await instance.open(self._load_within_s)
+        provider = instance.opened
+        if provider is None:
+            if missing := instance.missing():
+                raise AuthenticationFailed(
+                    f"the model {name or f'{instance.name}:{model}'!r} cannot be used: "
+                    f"{instance.name}: {missing}",
+                    hint="`bamboo-mcp models` shows what is ready.",
+                    provider=instance.name,
+                )
+            provider = await instance.open(self._load_within_s)
         if not model:
             model = await self._first_of(instance)
-        await instance.learn(model, LEARN_WITHIN_S, self._load_within_s)
+        if not instance.listed:
+            await instance.learn(model, LEARN_WITHIN_S, self._load_within_s)
         provider.caps(model)  # a provider that knows all its models says here that it lacks one
         return provider, model
 

@@ -73,10 +73,15 @@ class Instance:
         self._lock = anyio.Lock()
         self._asking = anyio.Lock()
         self._loading: Future[Provider] | None = None
-        self._opened: Retrying | None = None
+        self.opened: Retrying | None = None
         self._retired: list[Any] = []
         self._listed: Sequence[ModelEntry] | None = None
         self._listed_until = 0.0
+
+    @property
+    def listed(self) -> bool:
+        """Has it been asked which models it has?"""
+        return self._listed is not None
 
     @property
     def is_set(self) -> bool:
@@ -102,7 +107,7 @@ class Instance:
         """What it lacks, exactly; empty when nothing is known to stand in the way."""
         if self.contribution is None:
             return f"there is no provider type {self.type!r}; is the plugin that brings it on?"
-        if self._opened is not None:
+        if self.opened is not None:
             return ""
         config, problem = self.config()
         if problem:
@@ -189,22 +194,22 @@ class Instance:
 
     async def learn(self, model: str, within_s: float, load_within_s: float) -> None:
         """Ask the service about a model that nobody knows: its window decides when to compact."""
-        if self._listed is None and model not in self.known_models():
+        if not self.listed and model not in self.known_models():
             await self.ask(within_s, load_within_s)
 
     async def open(self, within_s: float) -> Retrying:
         """Raises `PluginError` when its module does not load, or not within `within_s`."""
-        if self._opened is not None:
-            return self._opened
+        if self.opened is not None:
+            return self.opened
         with anyio.move_on_after(within_s):
             async with self._lock:  # two runs may ask for the same provider while it loads
-                if self._opened is None:
-                    self._opened = Retrying(
+                if self.opened is None:
+                    self.opened = Retrying(
                         await self._loaded(within_s),
                         renew=self._renew if self._key_may_change else None,
                         facts=self._settings.facts if self._settings else {},
                     )
-                return self._opened
+                return self.opened
         raise PluginError(
             f"the provider {self.name!r} did not load within {within_s:g} s",
             hint="It may still come: try again later, or name another model.",
@@ -212,7 +217,7 @@ class Instance:
 
     async def close(self) -> None:
         loading, self._loading = self._loading, None
-        self._opened = None
+        self.opened = None
         open_ones, self._retired = self._retired, []
         if loading and not loading.cancel() and loading.done() and not loading.exception():
             open_ones.append(loading.result())

@@ -8,14 +8,15 @@ written, and `RunEnded` before `execute` returns, so that "completed" means "on 
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import msgspec
 
 from bamboo_mcp.domain.errors import BambooError, RunClosed
-from bamboo_mcp.domain.events import RunEnded, RunEvent, RunStarted, SteerUndelivered
+from bamboo_mcp.domain.events import RunEnded, RunStarted, SteerUndelivered
 from bamboo_mcp.domain.ids import OwnerId
 from bamboo_mcp.domain.runs import Outcome, RunRequest
-from bamboo_mcp.ports import Emit, EventLog, Inbox, RunBody, SessionStore
+from bamboo_mcp.ports import EventLog, Inbox, RunBody, SessionStore
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class RunExecution:
         try:
             self._emit_start(request)
             async with self._sessions.open(request.session_id) as conversation:
-                outcome = await body.run(request, conversation, inbox, self._emitter(request))
+                emit = partial(self._log.append, request.run_id)
+                outcome = await body.run(request, conversation, inbox, emit)
                 await conversation.flush()
         except BambooError as error:
             outcome = _spoilt(outcome, error.code, error.message)
@@ -49,7 +51,10 @@ class RunExecution:
             if unread := tuple(inbox.close()):
                 outcome = msgspec.structs.replace(outcome, undelivered=outcome.undelivered + unread)
             self._end(request, outcome)
-            await self._flush(request)
+            try:
+                await self._log.flush(request.run_id)
+            except BambooError:
+                logger.exception("the log of run %s could not be made durable", request.run_id)
         return outcome
 
     def end_unstarted(self, request: RunRequest, outcome: Outcome) -> Outcome:
@@ -67,14 +72,6 @@ class RunExecution:
             ),
         )
 
-    def _emitter(self, request: RunRequest) -> Emit:
-        append, run_id = self._log.append, request.run_id
-
-        def emit(event: RunEvent) -> None:
-            append(run_id, event)
-
-        return emit
-
     def _end(self, request: RunRequest, outcome: Outcome) -> Outcome:
         """Write the end. A log that takes no more is reported, and the outcome still handed on."""
         try:
@@ -87,12 +84,6 @@ class RunExecution:
         except BambooError:
             logger.exception("run %s could not record its end", request.run_id)
         return outcome
-
-    async def _flush(self, request: RunRequest) -> None:
-        try:
-            await self._log.flush(request.run_id)
-        except BambooError:
-            logger.exception("the log of run %s could not be made durable", request.run_id)
 
 
 def _spoilt(outcome: Outcome, code: str, words: str) -> Outcome:

@@ -44,8 +44,9 @@ class SessionIndex:
     """Answers `list_sessions` without opening every session. All of TinyDB runs in one thread.
 
     `put` and `remove` only take note; `run`, started in a group of the app, writes what was noted
-    at most every `debounce_s`. Until then this process lists it from memory; one that dies first
-    leaves it to the next, which compares the index with the folders when it first opens it.
+    at most every `debounce_s`, and after twice that while more comes. Until then this process lists
+    it from memory; one that dies first leaves it to the next, which compares the index with the
+    folders when it first opens it.
     """
 
     def __init__(self, home: Path, *, calls: DiskCalls = DISK, debounce_s: float = 0.1) -> None:
@@ -103,7 +104,12 @@ class SessionIndex:
                 if not self._noted:
                     self._bell = anyio.Event()
                     await self._bell.wait()
+                noted = len(self._noted)
                 await anyio.sleep(self._debounce_s)
+                if len(self._noted) > noted:
+                    # In the middle of a burst the thread would only take time from those who make
+                    # it, and write again for the rest.
+                    await anyio.sleep(self._debounce_s)
                 if not await self._try_flush():
                     await anyio.sleep(_RETRY_S)
         finally:
@@ -215,6 +221,8 @@ class SessionIndex:
             names.add(folder.name)
             if folder.name in documents and not _edited_since(folder, written_at):
                 continue
+            if folder.name in self._noted or folder.name in self._writing:
+                continue  # just made or changed here, and not yet written: no need to read it back
             meta = self._read(SessionId(folder.name))
             if meta is not None:
                 puts[folder.name] = document_of(meta)

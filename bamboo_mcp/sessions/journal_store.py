@@ -85,19 +85,21 @@ class JournalSessionStore:
             writer = JournalWriter.made(self._journals, path, meta, messages)
         except FileExistsError as error:
             raise exists_already(meta.session_id) from error
-        writer.close()
         self._index.put(meta)
-        await writer.flush()
         if writer.size <= _BORN_BYTES:
+            # Its file stays open too: the bound on open files takes it away when it is in the way.
             self._born[meta.session_id] = writer
             if len(self._born) > _BORN_KEPT:
-                self._born.popitem(last=False)
+                self._born.popitem(last=False)[1].close()
+        else:
+            writer.close()
+        await writer.flush()
 
     async def load(
         self, session_id: SessionId, *, offset: int = 0, limit: int | None = None
     ) -> Session:
         # What was found in the file counts from now on, also for who opens the session.
-        self._born.pop(session_id, None)
+        self._forget_born(session_id)
         folder = session_folder(self._sessions, session_id)
         return await near(folder, partial(_load, folder, offset, limit))
 
@@ -106,10 +108,17 @@ class JournalSessionStore:
 
     async def _writer(self, session_id: SessionId) -> JournalWriter:
         born = self._born.pop(session_id, None)
-        if born is not None and born.is_current():
-            return born
+        if born is not None:
+            if born.is_current():
+                return born
+            born.close()
         folder = session_folder(self._sessions, session_id)
         return await JournalWriter.opened(self._journals, folder)
+
+    def _forget_born(self, session_id: SessionId) -> None:
+        born = self._born.pop(session_id, None)
+        if born is not None:
+            born.close()
 
     async def edit(
         self, session_id: SessionId, change: Callable[[SessionMeta], SessionMeta]
@@ -136,6 +145,7 @@ class JournalSessionStore:
     async def delete(self, session_id: SessionId) -> None:
         folder = session_folder(self._sessions, session_id)
         async with self._alone(session_id, folder):
+            self._forget_born(session_id)  # an open file cannot be deleted on Windows
             await anyio.to_thread.run_sync(self._delete, folder)
         self._index.remove(session_id)
 

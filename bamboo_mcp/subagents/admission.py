@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from bamboo_mcp.domain.errors import InvalidInput, LimitReached
-from bamboo_mcp.domain.ids import RunId, SubagentId
+from bamboo_mcp.domain.ids import RunId, SessionId, SubagentId
 from bamboo_mcp.domain.questions import PermissionMode, narrower
 from bamboo_mcp.domain.runs import Limits, RunRequest
 from bamboo_mcp.domain.subagents import MAX_TASK_CHARS, SubagentSpec
 from bamboo_mcp.domain.value import Value
 from bamboo_mcp.ports import Launcher, Models
-from bamboo_mcp.subagents.views import session_of
 
 
 class SubagentRules(Value, frozen=True, kw_only=True):
@@ -106,11 +105,13 @@ class Admission:
     def launcher(self, spec: SubagentSpec) -> Launcher:
         return self._launchers[spec.isolation]
 
-    def request(self, spec: SubagentSpec, subagent_id: SubagentId, run_id: RunId) -> RunRequest:
+    def request(
+        self, spec: SubagentSpec, subagent_id: SubagentId, session_id: SessionId, run_id: RunId
+    ) -> RunRequest:
         denied = spec.deny_tools if spec.may_spawn else spec.deny_tools + self._rules.spawn_tools
         return RunRequest(
             run_id=run_id,
-            session_id=session_of(subagent_id),
+            session_id=session_id,
             subagent_id=subagent_id,
             model=_asked(spec),
             effort=spec.effort,
@@ -129,8 +130,10 @@ def _asked(spec: SubagentSpec) -> str:
 
 
 def _instructions(spec: SubagentSpec) -> str:
-    role = f"Your role: {spec.role}." if spec.role else ""
-    return "\n\n".join(part for part in (role, spec.system_prompt) if part)
+    if not spec.role:
+        return spec.system_prompt
+    role = f"Your role: {spec.role}."
+    return f"{role}\n\n{spec.system_prompt}" if spec.system_prompt else role
 
 
 def _within(parent: SubagentSpec, spec: SubagentSpec) -> SubagentSpec:

@@ -68,7 +68,7 @@ class Births:
         session_id = session_of(subagent_id)
         run_id = self._board.reserve(session_id, subagent_id)
         now = self._now()
-        child = Child(spec, self._admission.request(spec, subagent_id, run_id), now)
+        child = Child(spec, self._admission.request(spec, subagent_id, session_id, run_id), now)
         self._lifetimes.register(child)
         try:
             await self._sessions.create(

@@ -65,7 +65,7 @@ class Record:
     @property
     def question(self) -> Question | None:
         """The oldest open question."""
-        return next(iter(self.questions.values()), None)
+        return next(iter(self.questions.values())) if self.questions else None
 
 
 OBSERVED = frozenset(

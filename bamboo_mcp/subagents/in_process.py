@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from bamboo_mcp.domain.runs import Outcome, RunRequest, Steer
 from bamboo_mcp.domain.subagents import SubagentSpec
@@ -41,8 +42,8 @@ class _Link:
     async def __aexit__(self, *reason: object) -> None:
         return None
 
-    async def result(self) -> Outcome:
-        return await self._execute(self._request, self._inbox)
+    def result(self) -> Coroutine[Any, Any, Outcome]:
+        return self._execute(self._request, self._inbox)
 
     def steer(self, steer: Steer) -> None:
         self._inbox.put(steer)

@@ -118,8 +118,20 @@ class Lifetimes:
 
     async def _live(self, child: Child, launcher: Launcher) -> None:
         outcome = STOPPED
+        places = self._places_at(child.spec.depth)
         try:
-            outcome = await self._take_place(child, launcher)
+            # Mostly a place is free: then nothing is waited for.
+            if self._place_at_once(child, places) or await self._place(child, places):
+                try:
+                    async with launcher.launch(child.spec, child.request) as link:
+                        child.connect(link)
+                        result = await link.result()
+                    outcome = result
+                finally:
+                    places.release()
+            else:
+                reason = child.cancel_reason or ""
+                outcome = Outcome(status="cancelled", error_code="cancelled", error=reason)
         except BambooError as error:
             outcome = Outcome(status="error", error_code=error.code, error=error.message)
         except Exception:
@@ -138,31 +150,26 @@ class Lifetimes:
                     self._release(child.request.run_id)
             self._end(child, outcome)
 
-    async def _take_place(self, child: Child, launcher: Launcher) -> Outcome:
-        places = self._places.get(child.spec.depth)
+    def _places_at(self, depth: int) -> anyio.Semaphore:
+        places = self._places.get(depth)
         if places is None:
             places = anyio.Semaphore(self._max_concurrent, fast_acquire=True)
-            self._places[child.spec.depth] = places
-        if not await self._place(child, places):
-            reason = child.cancel_reason or ""
-            return Outcome(status="cancelled", error_code="cancelled", error=reason)
-        try:
-            async with launcher.launch(child.spec, child.request) as link:
-                child.connect(link)
-                return await link.result()
-        finally:
-            places.release()
+            self._places[depth] = places
+        return places
 
-    async def _place(self, child: Child, places: anyio.Semaphore) -> bool:
-        """Take a place, at once when one is free. False, without one, when cancelled before."""
+    def _place_at_once(self, child: Child, places: anyio.Semaphore) -> bool:
         if child.cancel_reason is not None:
             return False
         try:
             places.acquire_nowait()
         except anyio.WouldBlock:
-            pass
-        else:
-            return True
+            return False
+        return True
+
+    async def _place(self, child: Child, places: anyio.Semaphore) -> bool:
+        """Wait for a place. False, without one, when cancelled before."""
+        if child.cancel_reason is not None:
+            return False
         held = False
         with anyio.CancelScope() as waiting:
             child.waiting_for_slot = waiting

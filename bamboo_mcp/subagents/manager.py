@@ -174,7 +174,10 @@ class SubagentManager:
         seen: Mapping[SubagentId, int] | None = None,
         on_change: Callable[[Sequence[Subagent]], None] | None = None,
     ) -> WaitResult:
-        children = [await self._awaitable(id, caller) for id in dict.fromkeys(subagent_ids)]
+        children = [
+            self._mine(id, caller) or await self._awaitable(id, caller)
+            for id in dict.fromkeys(subagent_ids)
+        ]
         wait = Wait(children, mode, seen)
         deadline = anyio.current_time() + timeout_s
         woken = False
@@ -189,7 +192,7 @@ class SubagentManager:
                     on_change([await self._view(child) for child in children])
             group.cancel_scope.cancel()
         done = wait.holds()
-        views = tuple([await self._view(child) for child in children])
+        views = tuple([self._view_at_once(one) or await self._view(one) for one in children])
         for child in children:
             if child.spec.caller == caller:
                 child.told_seq = child.changed_seq
@@ -242,18 +245,30 @@ class SubagentManager:
         ]
         return [child.subagent_id for child in sorted(mine, key=lambda c: c.created_at)]
 
+    def _view_at_once(self, child: Child) -> Subagent | None:
+        """Of one whose run is in memory, as nearly all are."""
+        if self._lifetimes.find(child.subagent_id) is not child:
+            return None
+        track = self._board.track(child.request.run_id)
+        return None if track is None else view_of_child(child, track)
+
     async def _view(self, child: Child) -> Subagent:
+        if (view := self._view_at_once(child)) is not None:
+            return view
         run_id = child.request.run_id
         if self._lifetimes.find(child.subagent_id) is not child:
             meta = (await self._sessions.load(child.request.session_id, limit=0)).meta
             return await view_of_stored(meta, await self._directory.state_of(meta), self._log)
-        return view_of_child(child, self._board.track(run_id) or await self._board.state(run_id))
+        return view_of_child(child, await self._board.state(run_id))
+
+    def _mine(self, subagent_id: SubagentId, caller: Subject) -> Child | None:
+        """One that this caller spawned here: nothing has to be looked up to know it may wait."""
+        child = self._lifetimes.find(subagent_id)
+        return child if child is not None and child.spec.caller == caller else None
 
     async def _awaitable(self, subagent_id: SubagentId, caller: Subject) -> Child:
         child = self._lifetimes.find(subagent_id)
-        if child is not None and (
-            child.spec.caller == caller or await self._directory.may_see(child.spec, caller)
-        ):
+        if child is not None and await self._directory.may_see(child.spec, caller):
             return child
         return await self._foreign.stand_in(await self._directory.stored(subagent_id, caller))
 

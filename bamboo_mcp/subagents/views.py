@@ -34,9 +34,11 @@ def view(
     outcome = state.outcome
     if outcome is None and state.status == "lost":
         outcome = LOST
-    steers = tuple(record.steers.values())
-    if outcome is not None:
-        steers, outcome = _settled(steers, outcome)
+    steers: tuple[SteerReceipt, ...] = ()
+    if record.steers:
+        steers = tuple(record.steers.values())
+        if outcome is not None:
+            steers, outcome = _settled(steers, outcome)
     return Subagent(
         subagent_id=subagent_id,
         session_id=state.session_id or session_of(subagent_id),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 import anyio
 from msgspec.structs import replace
@@ -48,11 +49,11 @@ class BoundedExecutor:
         self._limits = limits
         self._group_limits = group_limits or {}
 
-    async def list_tools(self) -> Sequence[ToolSpec]:
-        return await self._base.list_tools()
+    def list_tools(self) -> Coroutine[Any, Any, Sequence[ToolSpec]]:
+        return self._base.list_tools()
 
-    async def find_tool(self, name: str) -> ToolSpec | None:
-        return await self._base.find_tool(name)
+    def find_tool(self, name: str) -> Coroutine[Any, Any, ToolSpec | None]:
+        return self._base.find_tool(name)
 
     async def call_tool(self, call: ToolCall, context: ToolContext) -> ToolResult:
         spec = await self._base.find_tool(call.name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import assert_never
+from collections.abc import Coroutine, Sequence
+from typing import Any, assert_never
 
 import anyio
 from msgspec.structs import replace
@@ -23,11 +23,11 @@ class PermittedExecutor:
         self._policy = policy
         self._validators = validators
 
-    async def list_tools(self) -> Sequence[ToolSpec]:
-        return await self._base.list_tools()
+    def list_tools(self) -> Coroutine[Any, Any, Sequence[ToolSpec]]:
+        return self._base.list_tools()
 
-    async def find_tool(self, name: str) -> ToolSpec | None:
-        return await self._base.find_tool(name)
+    def find_tool(self, name: str) -> Coroutine[Any, Any, ToolSpec | None]:
+        return self._base.find_tool(name)
 
     async def call_tool(self, call: ToolCall, context: ToolContext) -> ToolResult:
         spec = await self._base.find_tool(call.name)

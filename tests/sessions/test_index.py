@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from bamboo_mcp.disk.journals import Journals
+from bamboo_mcp.disk.lines import frame
 from bamboo_mcp.domain.errors import StorageError, StorageTooNew
 from bamboo_mcp.domain.ids import SessionId, new_session_id
 from bamboo_mcp.domain.sessions import SessionMeta
@@ -62,6 +63,19 @@ async def test_a_thousand_sessions_are_a_few_writes_of_the_index(tmp_path: Path)
     assert len(on_disk(tmp_path)) == 1000
     newest = await listed(tmp_path)
     assert [meta.created_at for meta in newest] == [float(n) for n in reversed(range(1000))]
+
+
+async def test_sessions_just_made_here_are_not_read_back_when_the_index_is_first_opened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(tmp_path) as (store, _):
+        await store.create(born(1))
+        # Reading it would say so in the log, and find less than is known here.
+        newer = frame(0, b'{"format":99,"kind":"session"}')
+        (tmp_path / "sessions" / "ses_00001" / "messages.jsonl").write_bytes(newer)
+        assert await store.list_sessions() == [born(1)]
+    assert on_disk(tmp_path) == {"ses_00001"}
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(
