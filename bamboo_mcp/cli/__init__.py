@@ -20,6 +20,10 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command(
         "bamboo_mcp.cli.demo.command:demo", "Watch a client spawn, steer and await subagents."
     ),
+    "fake-llm": Command(
+        "bamboo_mcp.testing.fake_llm.command:fake_llm",
+        "Serve a scripted model to test agents against.",
+    ),
     "models": Command("bamboo_mcp.cli.models:models", "Show which language models there are."),
     "config": Command("bamboo_mcp.cli.config:config", "Show, make or find the settings."),
 }

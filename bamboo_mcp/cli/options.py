@@ -6,23 +6,35 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from bamboo_mcp.cli.application import Application
     from bamboo_mcp.domain.questions import PermissionMode
+    from bamboo_mcp.ports import Provider
     from bamboo_mcp.settings import Settings
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-OpenApp = Callable[["Settings"], "AbstractAsyncContextManager[Application]"]
+Wrap = Callable[["Provider"], "Provider"]
+"""Puts something around every model that is used."""
 
 
-def _open_app(settings: Settings) -> AbstractAsyncContextManager[Application]:
+class OpenApp(Protocol):
+    """Opens the agent (`app.open_app` does)."""
+
+    def __call__(
+        self, settings: Settings, *, wrap: Wrap | None = None
+    ) -> AbstractAsyncContextManager[Application]: ...
+
+
+def _open_app(
+    settings: Settings, *, wrap: Wrap | None = None
+) -> AbstractAsyncContextManager[Application]:
     from bamboo_mcp.app import open_app
 
-    return open_app(settings)
+    return open_app(settings, wrap=wrap)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import anyio
 import click
@@ -11,7 +14,8 @@ from bamboo_mcp.cli.asking import Asker, NobodyThere, Person
 from bamboo_mcp.cli.collector import settle
 from bamboo_mcp.cli.failures import CANCELLED, ERROR
 from bamboo_mcp.cli.logs import configure_logging
-from bamboo_mcp.cli.options import Invocation, check_mode, invocation, settings_options
+from bamboo_mcp.cli.options import Invocation, Wrap, check_mode, invocation, settings_options
+from bamboo_mcp.cli.plain_text import printable
 from bamboo_mcp.cli.screen import JsonLines, Screen, View
 from bamboo_mcp.cli.signals import interrupts
 from bamboo_mcp.cli.terminal import StandardInput
@@ -35,6 +39,13 @@ _EXIT_CODES = {"completed": 0, "cancelled": CANCELLED, "error": ERROR, "lost": E
 @click.option("--max-rounds", type=int, metavar="N", help="Most model calls.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Longest time.")
 @click.option("--system", default="", metavar="TEXT", help="System prompt.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a script that plays the run again: --model scripted:FILE.",
+)
+@click.option("--force", is_flag=True, help="Let --record replace a file.")
 @click.pass_context
 def run(
     context: click.Context,
@@ -45,6 +56,8 @@ def run(
     max_rounds: int | None,
     timeout: float | None,
     system: str,
+    record: Path | None,
+    force: bool,
 ) -> None:
     """Let the agent do TASK ("-": read it from standard input).
 
@@ -77,14 +90,40 @@ def run(
     there = sys.stdin is not None and sys.stdin.isatty()
     asker: Asker = Person(StandardInput()) if there else NobodyThere()
     with configure_logging(settings, verbose=said.verbose):
-        context.exit(anyio.run(_run, said, settings, spec, view, asker))
+        with _recorded(record, force=force, quiet=as_json) as wrap:
+            code = anyio.run(_run, said, settings, spec, view, asker, wrap)
+        context.exit(code)
+
+
+@contextmanager
+def _recorded(path: Path | None, *, force: bool, quiet: bool) -> Iterator[Wrap | None]:
+    """What is put around the models so that the run can be written down, whatever its end."""
+    if path is None:
+        if force:
+            raise click.UsageError("--force says that --record may replace a file: name one")
+        yield None
+        return
+    from bamboo_mcp.app.recording import RecordedRun
+
+    recorded = RecordedRun(path, replace=force)
+    try:
+        yield recorded.wrap
+    finally:
+        line = recorded.save()
+        if not quiet:
+            click.secho(printable(line), dim=True, err=True)
 
 
 async def _run(
-    said: Invocation, settings: Settings, spec: SubagentSpec, view: View, asker: Asker
+    said: Invocation,
+    settings: Settings,
+    spec: SubagentSpec,
+    view: View,
+    asker: Asker,
+    wrap: Wrap | None,
 ) -> int:
     with interrupts() as arriving:
-        async with said.open_app(settings) as app:
+        async with said.open_app(settings, wrap=wrap) as app:
             settle()
             outcome = await watch_run(app, spec, view=view, asker=asker, interrupts=arriving)
     return CANCELLED if outcome is None else _EXIT_CODES[outcome.status]

@@ -11,7 +11,7 @@ import anyio
 from click.testing import CliRunner, Result
 
 from bamboo_mcp.cli import cli
-from bamboo_mcp.cli.options import Invocation
+from bamboo_mcp.cli.options import Invocation, Wrap
 from bamboo_mcp.domain.errors import InvalidInput
 from bamboo_mcp.domain.events import EventRecord, RunEvent
 from bamboo_mcp.ports import EventLog, Models, Questions, SubagentPort, ToolContext, ToolExecutor
@@ -34,8 +34,11 @@ async def small_app(
     provider: ScriptedProvider,
     *,
     tools: ToolExecutor | None = None,
+    wrap: Wrap | None = None,
 ) -> AsyncIterator[SmallApp]:
-    models = scripted_models(provider, unknown=("test:unknown",))
+    models = scripted_models(
+        provider if wrap is None else wrap(provider), unknown=("test:unknown",)
+    )
     async with open_harness(models, tools=tools) as harness:
         yield SmallApp(
             models=models,
@@ -54,9 +57,11 @@ def command(
 ) -> Result:
     """`bamboo-mcp ARGUMENTS` in this process, with the small agent when a model is given."""
 
-    def open_app(settings: Settings) -> AbstractAsyncContextManager[SmallApp]:
+    def open_app(
+        settings: Settings, *, wrap: Wrap | None = None
+    ) -> AbstractAsyncContextManager[SmallApp]:
         assert provider is not None, "the command opened the agent"
-        return small_app(provider, tools=tools)
+        return small_app(provider, tools=tools, wrap=wrap)
 
     return CliRunner().invoke(
         cli,

@@ -7,18 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
-from bamboo_mcp.domain.messages import Message, ReasoningBlock, TextBlock, ToolCallBlock
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.provider_errors import ProviderFailure
-from bamboo_mcp.domain.stream import (
-    BlockDone,
-    Chunk,
-    ReasoningChunk,
-    Stop,
-    TextChunk,
-    ToolCallChunk,
-)
+from bamboo_mcp.domain.stream import Chunk
 from bamboo_mcp.ports import Notify, Provider
+from bamboo_mcp.providers.scripted.heard import Heard
+from bamboo_mcp.providers.scripted.transcript import written
+from bamboo_mcp.providers.scripted.values import said_last
 
 _LONGEST_TASK = 200
 """Characters of a task that the line on how to play it repeats."""
@@ -56,66 +51,8 @@ class Recording:
 
         A call that is still under way is written as one that was left.
         """
-        from bamboo_mcp.providers.scripted.transcript import written
-
         conversations = list(self._conversations.values())
         return f"# {_how_to_play(conversations, name)}\n{written(conversations)}"
-
-
-class Heard:
-    """One model call: what was asked, and what came of it."""
-
-    __slots__ = (
-        "arguments",
-        "blocks",
-        "call_name",
-        "failure",
-        "messages",
-        "reasoning",
-        "stop",
-        "text",
-    )
-
-    def __init__(self, request: ModelRequest) -> None:
-        # The history goes on growing after this call: these are the messages of now.
-        self.messages: tuple[Message, ...] = tuple(request.messages)
-        self.stop: Stop | None = None
-        self.failure: ProviderFailure | None = None
-        self.blocks: list[TextBlock | ReasoningBlock | ToolCallBlock] = []
-        self.text: list[str] = []
-        """What was written of a block that is not whole yet; the same holds for those below."""
-        self.reasoning: list[str] = []
-        self.call_name = ""
-        self.arguments: list[str] = []
-
-    def note(self, chunk: Chunk) -> None:
-        match chunk:
-            case TextChunk(text=text):
-                self.text.append(text)
-            case ReasoningChunk(text=text):
-                self.reasoning.append(text)
-            case ToolCallChunk(name=name, arguments_json=part):
-                if name:
-                    self.call_name = name
-                    self.arguments.clear()
-                self.arguments.append(part)
-            case BlockDone(block=block):
-                self._finish(block)
-            case Stop():
-                self.stop = chunk
-
-    def _finish(self, block: object) -> None:
-        match block:
-            case TextBlock():
-                self.text.clear()
-            case ReasoningBlock():
-                self.reasoning.clear()
-            case ToolCallBlock():
-                self.call_name = ""
-                self.arguments.clear()
-            case _:
-                return  # a vendor's own block means nothing to anybody else
-        self.blocks.append(block)
 
 
 class _Recorded:
@@ -193,8 +130,6 @@ class _Listening:
 
 
 def _how_to_play(conversations: Sequence[Sequence[Heard]], name: str) -> str:
-    from bamboo_mcp.providers.scripted.values import said_last
-
     task = said_last(conversations[0][0].messages) if conversations else ""
     fits = task.isprintable() and 0 < len(task) <= _LONGEST_TASK
     said = shlex.quote(task) if fits else '"THE SAME TASK"'

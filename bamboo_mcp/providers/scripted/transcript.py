@@ -17,7 +17,7 @@ from bamboo_mcp.domain.messages import ReasoningBlock, TextBlock, ToolCallBlock
 from bamboo_mcp.domain.provider_errors import BadToolJson, TransportFailed
 from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.providers.scripted.addresses import Results
-from bamboo_mcp.providers.scripted.recording import Heard
+from bamboo_mcp.providers.scripted.heard import Heard
 from bamboo_mcp.providers.scripted.values import recent_results, said_last
 from bamboo_mcp.providers.scripted.wanted import wanted, wanted_apart
 

@@ -6,6 +6,7 @@ It speaks real HTTP, so a provider is tested through its vendor's SDK. What the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Protocol
@@ -16,6 +17,9 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from bamboo_mcp.domain.value import Value
+from bamboo_mcp.testing.fake_llm.events import whole_answer
+
+logger = logging.getLogger(__name__)
 
 Fault = Literal["", "eof", "cut", "stall", "error_event"]
 """How a stream goes wrong after `FakeReply.after` events: it ends cleanly but too early, the
@@ -48,6 +52,8 @@ class FakeReply(Value, frozen=True, kw_only=True):
     thinking: str = ""
     signature: str = "fake-signature"
     text: str = ""
+    refusal: str = ""
+    """For dialects that have a place of its own for it."""
     calls: tuple[FakeCall, ...] = ()
     blocks: tuple[Mapping[str, Any], ...] = ()
     extra_events: tuple[Mapping[str, Any], ...] = ()
@@ -57,6 +63,15 @@ class FakeReply(Value, frozen=True, kw_only=True):
     fault: Fault = ""
     after: int = 0
     error: FakeError | None = None
+    document: str = ""
+    """In place of a stream this comes, whole, with status 200 and the type below: the page of a
+    proxy, or an answer that was not asked for in this form."""
+    document_type: str = "text/html"
+    before_s: float = 0
+    """How long nothing is sent at all, and `between_s`: from one event to the next."""
+    between_s: float = 0
+    on_end: Callable[[bool], None] | None = None
+    """Called when the answer is over: did it go out without fault, error or a client that left?"""
 
 
 Answer = FakeReply | Callable[[Mapping[str, Any]], FakeReply]
@@ -88,10 +103,25 @@ class Dialect(Protocol):
         ...
 
 
-class FakeLLM:
-    """Queue what it shall answer with `reply`; read what it was asked in `requests`."""
+class Replies(Protocol):
+    """Who decides what is answered, where nobody queues replies: a script."""
 
-    def __init__(self, port: int, dialects: Sequence[Dialect]) -> None:
+    def answer(self, dialect: Dialect, seen: Seen) -> FakeReply: ...
+    def note(self, seen: Seen, status: int, problem: str = "") -> None:
+        """What else was answered: other endpoints, and requests the dialect refuses."""
+        ...
+
+
+class FakeLLM:
+    """Queue what it shall answer with `reply`; read what it was asked in `requests`.
+
+    With `replies` those decide instead, and requests are not kept.
+    """
+
+    def __init__(
+        self, port: int, dialects: Sequence[Dialect], replies: Replies | None = None
+    ) -> None:
+        self.port = port
         self.base_url = f"http://127.0.0.1:{port}"
         self.requests: list[Seen] = []
         self.connections = 0
@@ -103,6 +133,7 @@ class FakeLLM:
         self.model_ids: list[str] = []
         self._dialects = dialects
         self._answers: list[Answer] = []
+        self._replies = replies
 
     def reply(self, *answers: Answer) -> None:
         self._answers.extend(answers)
@@ -119,6 +150,8 @@ class FakeLLM:
             anyio.IncompleteRead,
             anyio.BrokenResourceError,
             anyio.ClosedResourceError,
+            anyio.DelimiterNotFound,
+            _NotHttp,
         )
         async with stream:
             try:
@@ -126,19 +159,32 @@ class FakeLLM:
                     pass
             except broken:
                 return
+            except OSError:
+                raise
+            except Exception:
+                logger.exception("a request could not be answered")
+                if self._replies is None:  # in a test of ours: it shall fail
+                    raise
 
     async def _exchange(self, incoming: BufferedByteReceiveStream, stream: ByteStream) -> bool:
         """One request and its answer; False when the connection is to be closed."""
         seen = await _read_request(incoming)
-        self.requests.append(seen)
+        if self._replies is None:
+            self.requests.append(seen)
         for dialect in self._dialects:
             if seen.method == "POST" and seen.path == dialect.stream_path:
                 return await self._answer(dialect, seen, incoming, stream)
             if (body := dialect.other(seen, self)) is not None:
+                self._note(seen, 200)
                 await stream.send(_response(200, body))
                 return True
+        self._note(seen, 404, f"there is no {seen.method} {seen.path} here")
         await stream.send(_response(404, b'{"error":{"type":"not_found_error","message":"path"}}'))
         return True
+
+    def _note(self, seen: Seen, status: int, problem: str = "") -> None:
+        if self._replies is not None:
+            self._replies.note(seen, status, problem)
 
     async def _answer(
         self,
@@ -148,18 +194,37 @@ class FakeLLM:
         stream: ByteStream,
     ) -> bool:
         error = dialect.refuse(seen)
-        if error is None and not self._answers:
+        if error is not None:
+            self._note(seen, error.status, error.message)
+        elif self._replies is None and not self._answers:
             error = FakeError(status=500, message="no reply is queued for this request")
-        if error is None:
-            answer = self._answers.pop(0)
-            reply = answer if isinstance(answer, FakeReply) else answer(seen.body)
-            if reply.error is None or reply.fault == "error_event":
-                return await self._stream(dialect, reply, seen, incoming, stream)
-            error = reply.error
-        await stream.send(_response(error.status, dialect.error_body(error), error.headers))
-        return True
+        if error is not None:
+            await self._send_error(dialect, error, stream)
+            return True
+        reply = self._next(dialect, seen)
+        whole = False
+        try:
+            await anyio.sleep(reply.before_s)
+            if reply.error is not None and (reply.fault != "error_event" or not _streams(seen)):
+                await self._send_error(dialect, reply.error, stream)
+                return True
+            kept = await self._send(dialect, reply, seen, incoming, stream)
+            whole = not reply.fault
+            return kept
+        finally:
+            if reply.on_end is not None:
+                reply.on_end(whole)
 
-    async def _stream(
+    def _next(self, dialect: Dialect, seen: Seen) -> FakeReply:
+        if self._replies is not None:
+            return self._replies.answer(dialect, seen)
+        answer = self._answers.pop(0)
+        return answer if isinstance(answer, FakeReply) else answer(seen.body)
+
+    async def _send_error(self, dialect: Dialect, error: FakeError, stream: ByteStream) -> None:
+        await stream.send(_response(error.status, dialect.error_body(error), error.headers))
+
+    async def _send(
         self,
         dialect: Dialect,
         reply: FakeReply,
@@ -167,10 +232,19 @@ class FakeLLM:
         incoming: BufferedByteReceiveStream,
         stream: ByteStream,
     ) -> bool:
+        if reply.document:
+            document = reply.document.encode()
+            await stream.send(_response(200, document, kind=reply.document_type))
+            return True
+        if not _streams(seen) and not reply.fault:
+            await stream.send(_response(200, whole_answer(dialect.events(reply, seen))))
+            return True
         await stream.send(_STREAM_HEAD)
         for number, event in enumerate(dialect.events(reply, seen)):
             if reply.fault and number >= reply.after:
                 break
+            if number and reply.between_s:
+                await anyio.sleep(reply.between_s)
             await stream.send(_chunked(event))
         match reply.fault:
             case "cut":
@@ -190,10 +264,16 @@ class FakeLLM:
 
 
 @asynccontextmanager
-async def fake_llm(*dialects: Dialect) -> AsyncGenerator[FakeLLM]:
-    """A running fake of these wire APIs, on a free loopback port."""
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-    server = FakeLLM(listener.extra(SocketAttribute.local_port), dialects)
+async def fake_llm(
+    *dialects: Dialect, host: str = "127.0.0.1", port: int = 0, replies: Replies | None = None
+) -> AsyncGenerator[FakeLLM]:
+    """A running fake of these wire APIs, on a free loopback port unless told otherwise.
+
+    Raises:
+        OSError: The address cannot be listened on.
+    """
+    listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
+    server = FakeLLM(listener.extra(SocketAttribute.local_port), dialects, replies)
     async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, server.serve)
         yield server
@@ -202,7 +282,7 @@ async def fake_llm(*dialects: Dialect) -> AsyncGenerator[FakeLLM]:
 
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
-    b"request-id: req_fake\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"request-id: req_fake\r\nx-request-id: req_fake\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 
 
@@ -211,15 +291,30 @@ def sse(name: str, data: Mapping[str, Any]) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))
 
 
+class _NotHttp(Exception):
+    """What arrived is no HTTP request: the connection is closed."""
+
+
+def _streams(seen: Seen) -> bool:
+    return isinstance(seen.body, dict) and seen.body.get("stream") is True
+
+
 def _chunked(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+def _response(
+    status: int,
+    body: bytes,
+    headers: Mapping[str, str] | None = None,
+    *,
+    kind: str = "application/json",
+) -> bytes:
     lines = [
         f"HTTP/1.1 {status} Fake",
-        "content-type: application/json",
+        f"content-type: {kind}",
         "request-id: req_fake",
+        "x-request-id: req_fake",
         f"content-length: {len(body)}",
         *(f"{name}: {value}" for name, value in (headers or {}).items()),
     ]
@@ -229,12 +324,18 @@ def _response(status: int, body: bytes, headers: Mapping[str, str] | None = None
 async def _read_request(incoming: BufferedByteReceiveStream) -> Seen:
     head = (await incoming.receive_until(b"\r\n\r\n", 65_536)).decode("latin-1")
     first, *lines = head.split("\r\n")
-    method, target, _ = first.split(" ")
     headers = {
         name.strip().lower(): value.strip()
         for name, _, value in (line.partition(":") for line in lines)
     }
-    length = int(headers.get("content-length", "0"))
-    raw = await incoming.receive_exactly(length) if length else b""
-    body = msgspec.json.decode(raw) if raw else None
+    try:
+        method, target, _ = first.split(" ")
+        length = int(headers.get("content-length", "0"))
+    except ValueError:
+        raise _NotHttp from None
+    raw = await incoming.receive_exactly(length) if length > 0 else b""
+    try:
+        body = msgspec.json.decode(raw) if raw else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        body = None  # as if there were none: no API takes it
     return Seen(method=method, path=target.partition("?")[0], headers=headers, body=body)
