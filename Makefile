@@ -21,7 +21,7 @@ demo: $(VENV)/.runtime  ## The product at work: an MCP client drives the agent (
 
 test: lint  ## Everything that must hold: lint, formats, layers, types, tests (ARGS="-k ...")
 	@echo '== tests'
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 $(ARGS)
 
 lint: $(VENV)/.dev  ## All of `make test` but the tests
 	@echo '== ruff check'

@@ -42,6 +42,9 @@ CONFINED: Mapping[str, tuple[str, ...]] = {
     "click": ("cli/", "testing/fake_llm/command"),
     "rich": ("cli/",),
     "filelock": ("disk/",),
+    "keyring": ("settings/keyrings",),
+    "genai_prices": ("providers/prices",),
+    "bpe_openai": ("providers/",),
     "jsonschema_rs": ("tools/", "testing/"),
 }
 """Where in bamboo_mcp a library may be imported: beginnings of paths."""
