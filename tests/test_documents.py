@@ -14,6 +14,7 @@ import pytest
 
 from bamboo_mcp.plugin_host import hookspecs
 from bamboo_mcp.providers.scripted.file import parse_script
+from bamboo_mcp.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,9 +81,17 @@ def test_the_json_of_the_readme_and_the_examples_is_json() -> None:
         assert json.loads(text)["mcpServers"]["bamboo"]["args"][0] == "serve"
 
 
-def test_the_scripted_model_of_the_readme_can_be_read() -> None:
-    [text] = blocks("yaml")
-    assert len(parse_script(text, "README.md").steps) == 3
+def test_the_scripted_models_of_the_readme_can_be_read() -> None:
+    steps = [len(parse_script(text, "README.md").steps) for text in blocks("yaml")]
+    assert steps == [3, 5]
+
+
+def test_the_settings_of_the_readme_are_settings(tmp_path: Path) -> None:
+    [text] = blocks("toml")
+    (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+    settings = load_settings(config=tmp_path / "config.toml", environ={})
+    assert settings.providers["desk"].facts["qwen3"].context_window == 40_000
+    assert settings.models.primary_fallbacks[-1] == "ollama:qwen3"
 
 
 def test_the_client_example_runs(tmp_path: Path) -> None:
