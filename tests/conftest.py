@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-CONNECTED = ("process", "providers", "server", "testing", "journeys", "conformance", "realmodel")
+CONNECTED = (
+    "process",
+    "providers",
+    "server",
+    "testing",
+    "journeys",
+    "conformance",
+    "realmodel",
+    "crosscheck",
+)
 """Folders of tests that may open sockets, to this machine only."""
 
 LOOPBACK = ["127.0.0.1", "::1"]

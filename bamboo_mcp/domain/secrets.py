@@ -25,25 +25,22 @@ def starred(text: str) -> str:
 class Secret:
     """Holds a key, or how to get at it. Only `reveal` gives it out, when it goes on the wire."""
 
-    __slots__ = ("_load", "_loading", "_renewable", "_value")
+    __slots__ = ("_load", "_loading", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
         self._load: Callable[[], str] | None = None
         self._loading: threading.Lock | None = None
-        self._renewable = False
 
     @classmethod
-    def deferred(cls, load: Callable[[], str], *, renewable: bool = False) -> Secret:
+    def deferred(cls, load: Callable[[], str]) -> Secret:
         """A secret that `load` fetches when it is first revealed, in the thread that asks for it.
 
-        It counts as there before anybody has looked: truth costs no look-up. `renewable` says that
-        a later look-up may bring another value, as when a command hands out short-lived tokens.
+        It counts as there before anybody has looked: truth costs no look-up.
         """
         secret = cls("")
         secret._load = load
         secret._loading = threading.Lock()
-        secret._renewable = renewable
         return secret
 
     def reveal(self) -> str:
@@ -61,11 +58,6 @@ class Secret:
     def pending(self) -> bool:
         """Has it still to be fetched?"""
         return self._load is not None
-
-    @property
-    def renewable(self) -> bool:
-        """May fetching it once more, as a new secret, bring another value?"""
-        return self._renewable
 
     def __bool__(self) -> bool:
         return self._load is not None or bool(self._value)

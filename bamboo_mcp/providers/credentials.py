@@ -40,7 +40,7 @@ def read_key(
         return NO_KEY, f"{place}: {error.message}"
     if secret.pending:
         load = partial(_revealed, secret, place, instance)
-        secret = Secret.deferred(load, renewable=secret.renewable)
+        secret = Secret.deferred(load)
     return secret, ""
 
 

@@ -24,7 +24,7 @@ from bamboo_mcp.domain.provider_errors import (
     ServerFailed,
     TransportFailed,
 )
-from bamboo_mcp.domain.secrets import Secret
+from bamboo_mcp.domain.secrets import starred
 
 _BY_TYPE: dict[str, type[ProviderFailure]] = {
     "authentication_error": AuthenticationFailed,
@@ -155,9 +155,8 @@ class Faults:
     the key it was given; we never do.
     """
 
-    def __init__(self, name: str, key: Secret) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._key = key
 
     def refused(
         self,
@@ -176,7 +175,7 @@ class Faults:
         kind = kind_of(status=status, error_type=error_type, error_code=error_code, text=text)
         return kind(
             # Hidden before it is cut: half a key would not be known for one.
-            describe(kind, self.name, status, self._hidden(text)),
+            describe(kind, self.name, status, starred(text)),
             hint=_HINTS.get(kind, ""),
             provider=self.name,
             status=status,
@@ -197,7 +196,7 @@ class Faults:
             problem = "broke off the connection" if broke else "could not be reached"
             problem += f": {cause}" if str(cause) else ""
         return TransportFailed(
-            self._hidden(f"{self.name} {problem}"), provider=self.name, started=started
+            starred(f"{self.name} {problem}"), provider=self.name, started=started
         )
 
     def unreadable(self, error: Exception, *, started: bool) -> TransportFailed:
@@ -221,17 +220,13 @@ class Faults:
 
     def _moved(self, status: int, headers: Mapping[str, str]) -> BadRequest:
         """We do not follow: key and conversation would go to whoever the answer names."""
-        place = self._hidden(headers.get("location", "somewhere else")[:200])
+        place = starred(headers.get("location", "somewhere else")[:200])
         return BadRequest(
             f"{self.name} sends its callers on to {place} (status {status})",
             hint=f"If that is right, set providers.{self.name}.base_url to it.",
             provider=self.name,
             status=status,
         )
-
-    def _hidden(self, text: str) -> str:
-        key = self._key.reveal()
-        return text.replace(key, "***") if key else text
 
 
 _HINTS: dict[type[ProviderFailure], str] = {

@@ -69,7 +69,7 @@ def resolve_reference(reference: str, environ: Mapping[str, str]) -> Secret:
             return Secret.deferred(partial(_from_keyring, place))
         case "cmd":
             words = shlex.split(place)
-            return Secret.deferred(partial(_from_command, words, environ), renewable=True)
+            return Secret.deferred(partial(_from_command, words, environ))
         case _:
             return Secret("")
 

@@ -95,15 +95,6 @@ def test_many_threads_that_reveal_at_once_share_one_look() -> None:
     assert len(looked) == 1
 
 
-def test_only_a_secret_that_says_so_is_worth_fetching_again() -> None:
-    assert not Secret(KEY).renewable
-    assert not Secret.deferred(lambda: KEY).renewable
-    renewable = Secret.deferred(lambda: KEY, renewable=True)
-    assert renewable.renewable
-    renewable.reveal()
-    assert renewable.renewable
-
-
 def test_what_was_revealed_is_starred_wherever_it_is_quoted() -> None:
     """Keys of different secrets, one of which begins like another; and again after each other."""
     short, long = "key-of-nobody-1", "key-of-nobody-1-and-more"

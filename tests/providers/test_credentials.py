@@ -90,8 +90,6 @@ def test_what_can_be_read_at_once_is_and_what_must_be_looked_up_waits() -> None:
         assert key
         assert key.pending
         assert problem == ""
-    assert read("cmd:/nowhere/give-key")[0].renewable
-    assert not read("keyring:bamboo/work")[0].renewable
 
 
 def test_a_reference_that_is_none_is_said_before_anything_is_looked_up() -> None:

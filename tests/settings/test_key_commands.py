@@ -44,7 +44,6 @@ def test_a_command_gives_the_line_it_writes(tmp_path: Path) -> None:
     reference = program(tmp_path, f"print('  {KEY}  ')")
     secret = resolve_reference(reference, ENVIRON)
     assert secret.reveal() == KEY
-    assert secret.renewable
 
 
 @pytest.mark.parametrize("ending", ["", "\\n", "\\r\\n", "\\n\\n"])

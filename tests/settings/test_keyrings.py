@@ -73,7 +73,6 @@ def test_an_entry_of_the_keyring_gives_its_password() -> None:
         assert not vault.asked, "nothing is asked before the key is needed"
         assert secret.reveal() == secret.reveal() == KEY
     assert vault.asked == [("bamboo", "work")]
-    assert not secret.renewable
 
 
 @pytest.mark.parametrize(

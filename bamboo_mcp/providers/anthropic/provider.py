@@ -54,7 +54,7 @@ class AnthropicProvider:
         options = Options(config, OPTIONS)
         self._name = config.name
         self._known = Knowledge(config.models)
-        self._faults = Faults(config.name, config.api_key)
+        self._faults = Faults(config.name)
         self._cache_ttl = options.choice("cache_ttl", ("", "5m", "1h"), "5m")
         self._conversations = Conversations(partial(Encoder, config.name))
         self._tools: tuple[tuple[ToolSpec, ...], list[Wire]] = ((), [])

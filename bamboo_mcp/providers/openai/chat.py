@@ -64,7 +64,7 @@ class ChatProvider:
         self._said = config.models
         self._known = Knowledge(config.models)
         self._learned: dict[str, ModelFacts] = {}
-        self._faults = Faults(config.name, config.api_key)
+        self._faults = Faults(config.name)
         self._failure = Failures(self._faults)
         self._conversations = Conversations(self._encoder_for)
         self._tools: tuple[tuple[ToolSpec, ...], list[Wire]] = ((), [])

@@ -63,7 +63,7 @@ class ResponsesProvider:
         self._name = config.name
         self._said = config.models
         self._known = Knowledge(config.models)
-        self._faults = Faults(config.name, config.api_key)
+        self._faults = Faults(config.name)
         self._failure = Failures(self._faults)
         self._summary = options.choice(
             "reasoning_summary", ("", "auto", "concise", "detailed"), "auto"
