@@ -120,4 +120,7 @@ class RunState(Value, frozen=True, kw_only=True, gc=False):
     last_tool_phase: Literal["", "begin", "finished", "error"] = ""
     last_event_at: float = 0.0
     last_seq: int = 0
+    pause_until: float = 0.0
+    """Till then it waits before it asks its model again, for the reason below."""
+    pause_reason: str = ""
     outcome: Outcome | None = None

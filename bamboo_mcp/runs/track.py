@@ -8,6 +8,7 @@ from typing import Any, Literal
 from bamboo_mcp.domain.events import (
     EventRecord,
     ModelAnswered,
+    ProviderWaiting,
     QuestionAnswered,
     QuestionAsked,
     RoundStarted,
@@ -34,6 +35,8 @@ class RunTrack:
         "last_tool_phase",
         "outcome",
         "owner",
+        "pause_reason",
+        "pause_until",
         "questions",
         "rounds",
         "run_id",
@@ -65,6 +68,8 @@ class RunTrack:
         self.last_tool_phase: Literal["", "begin", "finished", "error"] = ""
         self.last_event_at = 0.0
         self.last_seq = 0
+        self.pause_until = 0.0
+        self.pause_reason = ""
         self.outcome: Outcome | None = None
         self.questions: dict[QuestionId, Question] = {}
 
@@ -107,8 +112,14 @@ class RunTrack:
             last_tool_phase=self.last_tool_phase,
             last_event_at=self.last_event_at,
             last_seq=self.last_seq,
+            pause_until=self.pause_until,
+            pause_reason=self.pause_reason,
             outcome=self.outcome,
         )
+
+    def _pauses(self, event: ProviderWaiting) -> None:
+        self.pause_until = self.last_event_at + event.delay_s
+        self.pause_reason = event.reason
 
     def _queued(self, event: RunQueued) -> None:
         self.session_id = event.session_id
@@ -156,6 +167,7 @@ _FOLDS: dict[type, Callable[[RunTrack, Any], None]] = {
     RunQueued: RunTrack._queued,
     RunStarted: RunTrack._started,
     RoundStarted: RunTrack._round,
+    ProviderWaiting: RunTrack._pauses,
     ModelAnswered: RunTrack._answered,
     ToolStarted: RunTrack._tool_started,
     ToolFinished: RunTrack._tool_finished,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from bamboo_mcp.domain.ids import SessionId, SubagentId
@@ -12,6 +14,7 @@ from bamboo_mcp.ports import EventLog
 from bamboo_mcp.runs.track import RunTrack
 from bamboo_mcp.subagents.child import Child, Record
 
+_REASON_CHARS = 120
 NEVER_READ = "the run ended first"
 
 LOST = Outcome(
@@ -127,6 +130,9 @@ def activity(state: RunState | RunTrack) -> str:
         case "running":
             if state.last_tool and state.last_tool_phase == "begin":
                 return f"round {state.rounds}: {state.last_tool}"
+            if (left := state.pause_until - time.time()) > 0:
+                reason = state.pause_reason[:_REASON_CHARS]
+                return f"round {state.rounds}: waits {left:.0f} s for the model: {reason}"
             return f"round {state.rounds}: thinking"
         case status:
             return f"{status} after {state.rounds} round{'' if state.rounds == 1 else 's'}"

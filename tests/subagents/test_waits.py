@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import anyio
 
-from bamboo_mcp.domain.events import RoundStarted
+from bamboo_mcp.domain.events import ProviderWaiting, RoundStarted
 from bamboo_mcp.domain.ids import LOCAL
 from bamboo_mcp.domain.messages import Message
+from bamboo_mcp.providers.retrying import Retrying
 from bamboo_mcp.testing.harness import open_harness
-from bamboo_mcp.testing.scripted import ScriptedProvider, Step
+from bamboo_mcp.testing.scripted import Fault, ScriptedProvider, Step
 from tests.subagents.gate import Gate, calling
 
 
@@ -57,3 +60,19 @@ async def test_what_ended_between_two_waits_is_told_by_the_next_without_naming_i
         assert list(harness.subagents.unfinished_of(LOCAL)) == [slow.subagent_id]
         gate.open.set()
         assert (await harness.ended(slow.subagent_id)).text == "done"
+
+
+async def test_a_pause_before_the_next_try_is_what_it_does_now() -> None:
+    provider = ScriptedProvider(
+        Step(error=Fault(kind="overloaded", retry_after=40, message="full house")), "never"
+    )
+    async with open_harness(Retrying(provider)) as harness:
+        child = await harness.spawn("go")
+        await harness.until(child.subagent_id, lambda event: isinstance(event, ProviderWaiting))
+        one = await harness.subagents.get(child.subagent_id, caller=LOCAL)
+        assert re.fullmatch(
+            r"round 1: waits (39|40) s for the model: .*full house.*", one.last_activity
+        )
+        await harness.subagents.cancel(child.subagent_id, caller=LOCAL)
+        outcome = await harness.ended(child.subagent_id)
+    assert outcome.status == "cancelled"
