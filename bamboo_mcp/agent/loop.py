@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -16,8 +17,9 @@ from bamboo_mcp.agent.call_contexts import CallContexts
 from bamboo_mcp.agent.clock import RunClock
 from bamboo_mcp.agent.limits import CallLimits, RunLimits
 from bamboo_mcp.agent.model_call import Draft, ask_model
+from bamboo_mcp.agent.money import Money
 from bamboo_mcp.agent.tool_calls import RoundCalls, sequential_names
-from bamboo_mcp.domain.errors import LimitReached
+from bamboo_mcp.domain.errors import LimitReached, OutputInvalid
 from bamboo_mcp.domain.events import (
     LimitNear,
     ModelAnswered,
@@ -42,9 +44,16 @@ from bamboo_mcp.ports import (
     Provider,
     ToolExecutor,
 )
+from bamboo_mcp.tools.output_schema import OutputCheck
+
+if TYPE_CHECKING:
+    from bamboo_mcp.agent.goal import GoalKeeper
 
 BAD_JSON_TRIES = 2
 """How often in a row a model may write broken tool arguments before the run fails."""
+
+OUTPUT_TRIES = 2
+"""How often a model is told what is wrong with an answer that must fit a schema."""
 
 
 class Stopped(Exception):
@@ -62,6 +71,7 @@ class Loop:
         model: str,
         caps: ModelCaps,
         sizing_of: Callable[[str, str], Sizing],
+        money: Money,
         system: str,
         tools: ToolExecutor,
         specs: Sequence[ToolSpec],
@@ -71,11 +81,14 @@ class Loop:
         emit: Emit,
         compactor: Compactor,
         clock: RunClock,
+        goal: GoalKeeper | None = None,
+        output: OutputCheck | None = None,
     ) -> None:
         self._request = request
         self._provider = provider
         self._model = model
         self._sizing_of = sizing_of
+        self._money = money
         self._system = system
         self._tools = tools
         self._specs = specs
@@ -99,6 +112,9 @@ class Loop:
             sizing_of(provider.name, model), conversation.messages, system=system, tools=specs
         )
         self.limits = RunLimits(request.limits, clock)
+        self.goal = goal
+        self._output = output
+        self._bad_output = 0
         self.rounds = 0
         self.text = ""
         """The answer so far: the whole one at the end, a part of it if the run is cut off."""
@@ -164,7 +180,11 @@ class Loop:
                 raise Refused(f"the model refused: {stop.detail or 'it gave no reason'}")
             if calls := stop.message.tool_calls:
                 await self._call(calls)
-            elif stop.reason != "pause" and self._close_if_done():
+            elif (
+                stop.reason != "pause"
+                and (self.goal is None or await self._goal_lets_end(self.goal))
+                and self._close_if_done()
+            ):
                 self._done = True
                 return
 
@@ -188,7 +208,40 @@ class Loop:
         if waiting := self._inbox.take(idle=True):
             self._merge(waiting)
             return False
+        if self._output is not None and (problem := self._output.problem(self.text)):
+            self._ask_for_output(problem)
+            return False
         return self._inbox.close_if_empty()
+
+    def _ask_for_output(self, problem: str) -> None:
+        self._bad_output += 1
+        self._emit(Warned(code="output_invalid", message=problem))
+        if self._bad_output > OUTPUT_TRIES:
+            raise OutputInvalid(
+                f"the answer does not fit output_schema, also after {OUTPUT_TRIES} more tries: "
+                f"{problem}",
+                hint="the text is what the model answered last",
+            )
+        self._append(
+            user_message(
+                f"Your answer was not taken: {problem}. Answer again, with nothing but JSON that "
+                "fits the schema.",
+                origin="notice:output_invalid",
+                at=time.time(),
+            )
+        )
+
+    async def _goal_lets_end(self, goal: GoalKeeper) -> bool:
+        if waiting := self._inbox.take(idle=True):
+            self._merge(waiting)  # the agent has not said its last word: no judge yet
+            return False
+        # Some of the time stays for the end itself: the answer is there, and is not to be spoilt.
+        left = max(0.0, self._clock.deadline - anyio.current_time()) * 0.8
+        words = await goal.before_end(self._conversation.messages, within_s=left)
+        if not words:
+            return True
+        self._append(user_message(words, origin="notice:goal", at=time.time()))
+        return False
 
     def _ask_again(self, error: BadToolJson) -> None:
         """The next round tells the model what was wrong. Raises `error` when it was told before."""
@@ -228,6 +281,8 @@ class Loop:
                 self._hear,
                 self._note_read if self.unread else None,
             )
+            if self._money.origin != self.origin:
+                await self._money.learn(self.origin)
         except BaseException:
             # Cut off or failed: what is whole stays in the history, answered, and the text so far
             # is the run's. Synchronous, so that it also happens while being cancelled.
@@ -240,6 +295,7 @@ class Loop:
         """News of a model call. Another model in charge has other bounds, and another name."""
         if isinstance(event, ModelReplaced):
             self.origin = event.model
+            self._money.judge(event.model)
             self._caps = self._provider.caps(self._model)
             provider, _, model = event.model.partition(":")
             self._size.change(self._sizing_of(provider, model))
@@ -256,14 +312,17 @@ class Loop:
             )
         self._conversation.append(message)
         self._size.answered(message, stop.usage, whole=whole)
-        self.limits.spend(stop.usage)
+        cost = self._money.of_answer(stop.usage)
+        self.limits.spend(stop.usage, cost)
         self.text = message.text or self.text
         self._emit(
             ModelAnswered(
                 round=self.rounds,
+                provider=self._money.provider,
                 model=stop.model or self._model,
                 stop=stop.reason,
                 usage=stop.usage,
+                cost_usd=cost,
             )
         )
         if stop.reason in ("max_tokens", "context_window"):

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from functools import cached_property
 from typing import Any, Protocol
 
 import anyio
@@ -77,6 +78,17 @@ class Instance:
         self._retired: list[Any] = []
         self._listed: Sequence[ModelEntry] | None = None
         self._listed_until = 0.0
+
+    @cached_property
+    def prices(self) -> Prices:
+        """What its models cost."""
+        said = self._settings.facts if self._settings else {}
+        return Prices(base_url=self._base_url, said=said)
+
+    @property
+    def _base_url(self) -> str:
+        said = self._settings.base_url if self._settings else ""
+        return said or (self.preset.base_url if self.preset else "")
 
     @property
     def listed(self) -> bool:
@@ -155,8 +167,7 @@ class Instance:
 
     def priced_rows(self) -> list[ModelEntry]:
         """The same with prices, where they are known. Loads the data of all prices."""
-        config, _ = self.config()
-        prices = Prices(base_url=config.base_url, said=config.models)
+        prices = self.prices
         rows: list[ModelEntry] = []
         for row in self.rows():
             known = prices.of(self.type, row.name) if row.name else None
@@ -301,7 +312,7 @@ class Instance:
         config = ProviderConfig(
             name=self.name,
             type=self.type,
-            base_url=(settings.base_url if settings else "") or (preset.base_url if preset else ""),
+            base_url=self._base_url,
             api_key=key,
             options=options,
             models=settings.facts if settings else {},
