@@ -67,7 +67,9 @@ class ProviderCatalog:
         self._instances = _instances(
             contributions, providers or {}, os.environ if environ is None else environ, clock
         )
-        self._choice = Choice(self._instances, local=local, load_within_s=load_within_s)
+        self._choice = Choice(
+            self._instances, local=local, load_within_s=load_within_s, clock=clock
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,6 +133,9 @@ class ProviderCatalog:
         except UnknownModel as error:
             return error.message
         return found[0].missing() if found is not None else ""
+
+    def goes_on(self, name: str) -> bool:
+        return (name.strip() or "primary") in self._fallbacks
 
     def sizing(self, provider: str, model: str) -> Sizing:
         return self._sizings.of(provider, model)

@@ -231,6 +231,15 @@ class Instance:
             raise AuthenticationFailed(f"{self.name}: {problem}", provider=self.name)
         return config
 
+    def _base_url(self) -> str:
+        """The settings' address, the preset's, or the one that the vendor's SDK would read."""
+        if self._settings is not None and self._settings.base_url:
+            return self._settings.base_url
+        if self.preset is not None:
+            return self.preset.base_url
+        env = self.contribution.base_url_env if self.contribution else ""
+        return self._environ.get(env, "").strip() if env and self.name == self.type else ""
+
     def _shipped(self) -> Sequence[ModelEntry]:
         if self.preset is not None:
             return self.preset.models
@@ -255,7 +264,7 @@ class Instance:
         config = ProviderConfig(
             name=self.name,
             type=self.type,
-            base_url=(settings.base_url if settings else "") or (preset.base_url if preset else ""),
+            base_url=self._base_url(),
             api_key=key,
             options=options,
             models=settings.facts if settings else {},

@@ -43,7 +43,7 @@ def entry_hint(service: str, name: str) -> str:
 def _answer(service: str, name: str, answer: Future[str]) -> None:
     try:
         answer.set_result(_entry(service, name))
-    except SettingsError as error:
+    except BaseException as error:  # noqa: BLE001 - handed on to whoever waits
         answer.set_exception(error)
 
 
