@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from msgspec.structs import replace
+
 from bamboo_mcp.domain.messages import (
     Block,
     ImageBlock,
@@ -29,7 +31,7 @@ from bamboo_mcp.providers.table import family_of
 
 Wire: TypeAlias = dict[str, Any]
 
-NO_DETAILS = "Error: no details were given"
+NO_DETAILS = "Error: the tool said nothing"
 """What a failed call is said to have answered when it answered nothing."""
 _NO_RESULT = "no result: the run was interrupted"
 _BAD_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -155,9 +157,8 @@ class OpenCalls:
                 others += (TextBlock(text=f"[the late result of {block.name}]"), *block.content)
         if others:
             results += self._give_up()
-        return message if len(results) + len(others) == len(message.blocks) else _with(
-            message, (*results, *others)
-        )
+        blocks = (*results, *others)
+        return message if blocks == message.blocks else replace(message, blocks=blocks)
 
     def _close(self, call_id: str) -> bool:
         for place, call in enumerate(self._open):
@@ -229,12 +230,26 @@ def _chars(blocks: Sequence[Block]) -> int:
     total = 0
     for block in blocks:
         match block:
-            case TextBlock(text=text) | ReasoningBlock(text=text):
-                total += len(text)
-            case ToolCallBlock(arguments_json=text) | ImageBlock(data_b64=text):
+            case TextBlock(text=text, ext=ext) | ReasoningBlock(text=text, ext=ext):
+                total += len(text) + _chars_within(ext)
+            case ToolCallBlock(arguments_json=text, ext=ext):
+                total += len(text) + _chars_within(ext)
+            case ImageBlock(data_b64=text):
                 total += len(text)
             case ToolResultBlock(content=content):
                 total += _chars(content)
-            case RawBlock() | OpaqueBlock():
-                total += 1000  # a guess: they are small and rare
+            case RawBlock(raw=raw) | OpaqueBlock(raw=raw):
+                total += _chars_within(raw)
     return total
+
+
+def _chars_within(raw: object) -> int:
+    """Roughly: of its texts, the largest of which is what a service has encrypted."""
+    match raw:
+        case str():
+            return len(raw)
+        case Mapping():
+            return sum(map(_chars_within, raw.values()))
+        case list() | tuple():
+            return sum(map(_chars_within, raw))
+    return 0

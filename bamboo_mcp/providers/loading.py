@@ -54,7 +54,7 @@ class Loader:
         # What failed once is tried again by the next caller.
         loading = self._loading
         if loading is None or (loading.done() and loading.exception()):
-            loading = self._loading = self._begin(self._made)
+            loading = self._loading = self._begin(self._make)
         provider, key = await self._waited(loading, within_s)
         if self._served is None:
             self._served, self._key = Served(provider), key
@@ -95,9 +95,9 @@ class Loader:
         elif self._loading is not None and self._loading.done() and not self._loading.exception():
             await Served(self._loading.result()[0]).close()
 
-    def _made(self) -> tuple[Provider, Secret]:
+    def _guarded(self, work: Callable[[], Any]) -> Any:
         try:
-            return self._make()
+            return work()
         except BambooError:
             raise
         except BaseException as error:  # in a thread nobody but the plugin raises these
@@ -111,7 +111,7 @@ class Loader:
     def _remade(self, failure: AuthenticationFailed) -> tuple[Provider, Secret]:
         if self._read_key().reveal() == self._key.reveal():
             raise failure
-        return self._made()
+        return self._make()
 
     def _begin(self, work: Callable[[], Any]) -> Future[Any]:
         if self._closed:
@@ -120,8 +120,8 @@ class Loader:
 
         def run() -> None:
             try:
-                answer.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - handed on to whoever waits
+                answer.set_result(self._guarded(work))
+            except BambooError as error:
                 answer.set_exception(error)
 
         # Not a worker of anyio's: it would keep a process that wants to end until it is done.
