@@ -86,6 +86,8 @@ class ProviderContribution(Value, frozen=True, kw_only=True):
     missing: Callable[[ProviderConfig], str] = lambda config: ""
     api_key_env: str = ""
     """Where the key is when settings do not say: the vendor's usual environment variable."""
+    base_url_env: str = ""
+    """Where the address is when settings do not say: the variable that the vendor's SDK reads."""
     models: tuple[ModelEntry, ...] = ()
     presets: tuple[ProviderPreset, ...] = ()
 

@@ -42,7 +42,9 @@ async def watch_run(
     Raises:
         BambooError: The run could not be started, or its log not be read.
     """
-    run = await app.subagents.spawn(spec)
+    run = await _spawned(app, spec, interrupts)
+    if run is None:
+        return None
     watch = _Watch(app, run, view, asker)
     outcome: Outcome | None = None
     failure: Exception | None = None
@@ -59,6 +61,30 @@ async def watch_run(
     if failure is not None:
         raise failure
     return outcome
+
+
+async def _spawned(
+    app: Application, spec: SubagentSpec, interrupts: AsyncIterator[int]
+) -> Subagent | None:
+    """None when it was interrupted: a key that a command gives may take a while."""
+    run: Subagent | None = None
+    failure: BambooError | None = None
+    async with anyio.create_task_group() as group:
+
+        async def heed() -> None:
+            async for _ in interrupts:
+                click.secho("\ncancelled before it began", fg="yellow", err=True)
+                group.cancel_scope.cancel()
+
+        group.start_soon(heed)
+        try:
+            run = await app.subagents.spawn(spec)
+        except BambooError as error:
+            failure = error  # raised outside the group, which would wrap it
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return run
 
 
 class _Watch:

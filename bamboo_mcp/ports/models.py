@@ -59,6 +59,10 @@ class Models(Protocol):
         which they have, and whether they take our key."""
         ...
 
+    def goes_on(self, name: str) -> bool:
+        """Has this role ("": the default one) other models to go on with?"""
+        ...
+
     def sizing(self, provider: str, model: str) -> Sizing:
         """How a model's tokens are counted: the same object each time, so that runs teach it."""
         ...

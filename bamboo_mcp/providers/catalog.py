@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Self, get_args
 
 import anyio
@@ -59,6 +61,7 @@ class ProviderCatalog:
         local: bool = False,
         wrap: Wrap | None = None,
         load_within_s: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load_within_s = load_within_s
         self._roles = dict(roles or {})
@@ -67,9 +70,11 @@ class ProviderCatalog:
         self._sizings = Sizings()
         self._price_data = PriceData()
         self._instances = _instances(
-            contributions, providers or {}, os.environ if environ is None else environ
+            contributions, providers or {}, os.environ if environ is None else environ, clock
         )
-        self._choice = Choice(self._instances, local=local, load_within_s=load_within_s)
+        self._choice = Choice(
+            self._instances, local=local, load_within_s=load_within_s, clock=clock
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,8 +116,8 @@ class ProviderCatalog:
             model = await self._first_of(instance)
         if instance.prices.needs_data(instance.type, model):
             self._price_data.begin()
-        if not instance.listed:
-            await instance.learn(model, LEARN_WITHIN_S, self._load_within_s)
+        if instance.wonders_about(model):
+            await instance.ask(LEARN_WITHIN_S, self._load_within_s)
         provider.caps(model)  # a provider that knows all its models says here that it lacks one
         return provider, model
 
@@ -135,6 +140,9 @@ class ProviderCatalog:
         except UnknownModel as error:
             return error.message
         return found[0].missing() if found is not None else ""
+
+    def goes_on(self, name: str) -> bool:
+        return (name.strip() or "primary") in self._fallbacks
 
     def sizing(self, provider: str, model: str) -> Sizing:
         return self._sizings.of(provider, model)
@@ -227,6 +235,7 @@ def _instances(
     contributions: Sequence[ProviderContribution],
     providers: Mapping[str, InstanceSettings],
     environ: Mapping[str, str],
+    clock: Callable[[], float],
 ) -> dict[str, Instance]:
     """In the order in which they are tried: the settings', then types and presets as they ship."""
     types = {contribution.type: contribution for contribution in contributions}
@@ -236,16 +245,15 @@ def _instances(
         for preset in contribution.presets
     }
     found: dict[str, Instance] = {}
+    instance = partial(Instance, environ=environ, clock=clock)
     for name, settings in providers.items():
         kind, preset = presets.get(name, ("", None))
         if settings.type and settings.type != kind:
             kind, preset = settings.type, None
         kind = kind or name
-        found[name] = Instance(
-            name, kind, types.get(kind), preset=preset, settings=settings, environ=environ
-        )
+        found[name] = instance(name, kind, types.get(kind), preset=preset, settings=settings)
     for kind, contribution in types.items():
-        found.setdefault(kind, Instance(kind, kind, contribution, environ=environ))
+        found.setdefault(kind, instance(kind, kind, contribution))
     for name, (kind, preset) in presets.items():
-        found.setdefault(name, Instance(name, kind, types[kind], preset=preset, environ=environ))
+        found.setdefault(name, instance(name, kind, types[kind], preset=preset))
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import anyio
 
@@ -26,17 +26,27 @@ ASK_WITHIN_S = 3.0
 """So long a server that is there has to say which models it has; to be there it has less."""
 LOOK_AGAIN_S = 15.0
 """So long after a look at this machine found nothing, nobody looks again."""
+GIVE_UP_AFTER = 3
+"""So many looks in a row must find nothing before a server that was chosen is forgotten."""
 
 
 class Choice:
     def __init__(
-        self, instances: Mapping[str, Instance], *, local: bool, load_within_s: float
+        self,
+        instances: Mapping[str, Instance],
+        *,
+        local: bool,
+        load_within_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._instances = instances
         self._local = local
         self._load_within_s = load_within_s
+        self._clock = clock
         self._looking = anyio.Lock()
         self._nothing_until = 0.0
+        self._chosen: tuple[Instance, str] | None = None
+        self._missed = 0
         self._said = ""
 
     async def make(self) -> tuple[Instance, str]:
@@ -68,8 +78,8 @@ class Choice:
 
     async def _on_this_machine(self) -> tuple[Instance, str] | None:
         async with self._looking:  # a thousand subagents look once
-            if time.monotonic() < self._nothing_until:
-                return None
+            if self._clock() < self._nothing_until:
+                return self._chosen
             servers = [one for one in self._instances.values() if one.is_local]
             async with anyio.create_task_group() as group:
                 for one in servers:
@@ -77,9 +87,14 @@ class Choice:
             for one in servers:
                 if model := one.first_model():
                     self._tell(f"{one.name}:{model}", one.config()[0].base_url)
-                    return one, model
-            self._nothing_until = time.monotonic() + LOOK_AGAIN_S
-            return None
+                    self._chosen, self._missed = (one, model), 0
+                    return self._chosen
+            self._nothing_until = self._clock() + LOOK_AGAIN_S
+            # One that is busy with an answer may be silent for a while, and is still the one.
+            self._missed += 1
+            if self._missed >= GIVE_UP_AFTER:
+                self._chosen = None
+            return self._chosen
 
     def _tell(self, model: str, place: str) -> None:
         """A model is never picked silently."""

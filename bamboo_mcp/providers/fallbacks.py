@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from types import TracebackType
 
 import msgspec
@@ -94,9 +95,10 @@ class Fallbacks:
         while True:
             self._tell(notify)
             provider, model = self._serving
-            caller = provider.impatient() if self._later else provider
             asked = msgspec.structs.replace(request, model=model)
-            stream = caller.stream(asked, notify=notify)
+            if not provider.caps(model).tools:
+                asked = msgspec.structs.replace(asked, tools=(), tool_choice="none")
+            stream = provider.stream(asked, notify=notify, patient=not self._later)
             try:
                 return stream, await stream.__aenter__()
             except ProviderFailure as failure:
@@ -133,9 +135,10 @@ class Fallbacks:
 
     def _all_failed(self) -> BambooError:
         """The failure of the first model, with what became of the others."""
-        first = self._failures[0][1]
+        first = copy(self._failures[0][1])  # others may hold the same one
         for name, failure in self._failures[1:]:
             first.message += f"; then {name}: {failure.message}"
+        first.args = (first.message,)
         return first
 
 

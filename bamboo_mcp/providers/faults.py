@@ -6,8 +6,10 @@ status 200, and one status (429) means three different things.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import httpx2
@@ -136,16 +138,37 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
     `now` is epoch seconds, for a date. None when it did not say, or said something unreadable.
     """
+    millis = _number(headers.get("retry-after-ms", ""))
+    if millis is not None:
+        return millis / 1000
+    said = headers.get("retry-after", "")
+    seconds = _number(said)
+    if seconds is not None:
+        return seconds
     try:
-        if (millis := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(millis) / 1000)
-        if (said := headers.get("retry-after")) is None:
-            return None
-        if said.strip().replace(".", "", 1).isdigit():
-            return float(said)
-        return max(0.0, parsedate_to_datetime(said).timestamp() - now)
+        when = parsedate_to_datetime(said)
+        # A date without a zone is one in that of Greenwich, not in ours.
+        when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+        return max(0.0, when.timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(said: str) -> float | None:
+    try:
+        number = float(said)
     except ValueError:
         return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def standing_in_the_way(failure: ProviderFailure) -> str:
+    """What a failed list of models says against using the service; "" when it need not matter.
+
+    A proxy without such a list may answer all the same.
+    """
+    serious = (AuthenticationFailed, QuotaExhausted, TransportFailed)
+    return failure.message if isinstance(failure, serious) else ""
 
 
 class Faults:

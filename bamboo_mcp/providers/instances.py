@@ -9,21 +9,21 @@ from __future__ import annotations
 import importlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from bamboo_mcp.contributions import Probe, ProviderConfig, ProviderContribution, ProviderPreset
-from bamboo_mcp.domain.errors import BambooError, PluginError
+from bamboo_mcp.domain.errors import BambooError
 from bamboo_mcp.domain.models import ModelEntry, ModelFacts
-from bamboo_mcp.domain.secrets import starred
+from bamboo_mcp.domain.provider_errors import AuthenticationFailed
+from bamboo_mcp.domain.secrets import Secret, starred
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.providers.credentials import read_key
+from bamboo_mcp.providers.loading import Loader
 from bamboo_mcp.providers.prices import Prices
 from bamboo_mcp.providers.retrying import Retrying
 
@@ -35,8 +35,8 @@ BRIEFLY_S = 10.0
 """The same of a server on this machine, which people start and stop, and of no answer at all."""
 PROBE_WITHIN_S = 0.3
 """So long a server on this machine has to show that it is there."""
-
-_CLOSE_WITHIN_S = 5.0
+RENEW_WITHIN_S = 30.0
+"""So long a keyring or a command has to give another key, and its provider to be made."""
 
 
 class InstanceSettings(Protocol):
@@ -64,6 +64,7 @@ class Instance:
         preset: ProviderPreset | None = None,
         settings: InstanceSettings | None = None,
         environ: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.type = kind
@@ -71,11 +72,11 @@ class Instance:
         self.preset = preset
         self._settings = settings
         self._environ = environ
-        self._lock = anyio.Lock()
+        self._clock = clock
         self._asking = anyio.Lock()
-        self._loading: Future[Provider] | None = None
+        self._loader = Loader(name, self._make, lambda: self._sound_config().api_key)
         self.opened: Retrying | None = None
-        self._retired: list[Any] = []
+        self._sure: set[str] = set()
         self._listed: Sequence[ModelEntry] | None = None
         self._listed_until = 0.0
 
@@ -83,17 +84,19 @@ class Instance:
     def prices(self) -> Prices:
         """What its models cost."""
         said = self._settings.facts if self._settings else {}
-        return Prices(base_url=self._base_url, said=said)
+        return Prices(base_url=self._base_url(), said=said)
 
-    @property
-    def _base_url(self) -> str:
-        said = self._settings.base_url if self._settings else ""
-        return said or (self.preset.base_url if self.preset else "")
+    def wonders_about(self, model: str) -> bool:
+        """Should the service be asked about this model, whose window decides when to compact?
 
-    @property
-    def listed(self) -> bool:
-        """Has it been asked which models it has?"""
-        return self._listed is not None
+        Not if anybody knows it, and not again while what the service said last still counts.
+        """
+        if model in self._sure:
+            return False
+        if model in self.known_models():
+            self._sure.add(model)
+            return False
+        return self._clock() >= self._listed_until
 
     @property
     def is_set(self) -> bool:
@@ -180,15 +183,16 @@ class Instance:
         """Have the service say which models it has; what it said last counts for a while."""
         with anyio.move_on_after(within_s):
             async with self._asking:
-                if time.monotonic() < self._listed_until or self.missing():
+                if self._clock() < self._listed_until or self.missing():
                     return
                 self._listed = await self._list(load_within_s)
                 lasting = not self.is_local and any(row.name for row in self._listed)
-                self._listed_until = time.monotonic() + (FRESH_S if lasting else BRIEFLY_S)
+                self._listed_until = self._clock() + (FRESH_S if lasting else BRIEFLY_S)
                 return
         if not self._listed:
             silent = f"did not answer within {within_s:g} s"
             self._listed = [ModelEntry(name="", provider=self.name, missing=silent)]
+            self._listed_until = self._clock() + BRIEFLY_S
 
     async def _list(self, load_within_s: float) -> Sequence[ModelEntry]:
         try:
@@ -196,97 +200,51 @@ class Instance:
                 probe: Probe = found(self.preset.probe)
                 if not await probe(self.config()[0], PROBE_WITHIN_S):
                     return ()
-            return await (await self.open(load_within_s)).models()
-        except Exception as error:
+            return tuple(await (await self.open(load_within_s)).models())
+        except (Exception, SystemExit) as error:
             if not isinstance(error, BambooError):
                 logger.exception("the provider %s cannot say which models it has", self.name)
             said = error.message if isinstance(error, BambooError) else type(error).__name__
             return [ModelEntry(name="", provider=self.name, missing=said)]
 
-    async def learn(self, model: str, within_s: float, load_within_s: float) -> None:
-        """Ask the service about a model that nobody knows: its window decides when to compact."""
-        if not self.listed and model not in self.known_models():
-            await self.ask(within_s, load_within_s)
-
     async def open(self, within_s: float) -> Retrying:
         """Raises `PluginError` when its module does not load, or not within `within_s`."""
-        if self.opened is not None:
-            return self.opened
-        with anyio.move_on_after(within_s):
-            async with self._lock:  # two runs may ask for the same provider while it loads
-                if self.opened is None:
-                    self.opened = Retrying(
-                        await self._loaded(within_s),
-                        renew=self._renew if self._key_may_change else None,
-                        facts=self._settings.facts if self._settings else {},
-                    )
-                return self.opened
-        raise PluginError(
-            f"the provider {self.name!r} did not load within {within_s:g} s",
-            hint="It may still come: try again later, or name another model.",
-        )
+        if self.opened is None:
+            served = await self._loader.open(within_s)
+            if self.opened is None:
+                self.opened = Retrying(
+                    served,
+                    renew=self._renew if self._key_may_change else None,
+                    facts=self._settings.facts if self._settings else {},
+                )
+        return self.opened
 
     async def close(self) -> None:
-        loading, self._loading = self._loading, None
         self.opened = None
-        open_ones, self._retired = self._retired, []
-        if loading and not loading.cancel() and loading.done() and not loading.exception():
-            open_ones.append(loading.result())
-        for provider in open_ones:
-            if (aclose := getattr(provider, "aclose", None)) is None:
-                continue
-            with anyio.move_on_after(_CLOSE_WITHIN_S, shield=True):
-                try:
-                    await aclose()
-                except Exception:
-                    logger.exception("the provider %s did not close", self.name)
+        await self._loader.close()
 
-    async def _renew(self, refused: Provider) -> Provider:
-        """Another provider with a key read anew, for one whose key was refused."""
-        async with self._lock:
-            current = self._loading.result(timeout=0) if self._loading else None
-            if current is not None and current is not refused:
-                return current  # another run was here first
-            self._retired.append(refused)  # streams of other runs may still be open on it
-            self._loading = None
-            return await self._loaded(_CLOSE_WITHIN_S * 6)
+    async def _renew(self, refused: Provider, failure: AuthenticationFailed) -> None:
+        await self._loader.renew(refused, failure, RENEW_WITHIN_S)
 
-    async def _loaded(self, within_s: float) -> Provider:
-        """What `_load` gives, from a thread: a vendor's SDK takes most of a second to import.
-
-        A thread cannot be stopped. One whose caller gave up goes on, and the next caller waits for
-        it and takes what it brings, instead of loading beside it.
-        """
-        loading = self._loading
-        if loading is None or loading.cancel() or (loading.done() and loading.exception()):
-            loading = self._loading = Future()
-            await anyio.to_thread.run_sync(self._load_into, loading, abandon_on_cancel=True)
-        else:
-            await anyio.to_thread.run_sync(wait, [loading], within_s, abandon_on_cancel=True)
-        return loading.result(timeout=0)
-
-    def _load_into(self, loading: Future[Provider]) -> None:
-        if not loading.set_running_or_notify_cancel():
-            return
-        try:
-            loading.set_result(self._load())
-        except BambooError as error:
-            loading.set_exception(error)
-
-    def _load(self) -> Provider:
+    def _make(self) -> tuple[Provider, Secret]:
         assert self.contribution is not None, "missing() comes first"
-        try:
-            provider: Provider = found(self.contribution.load)(self.config()[0])
-            return provider
-        except BambooError:
-            raise
-        except BaseException as error:  # in a thread nobody but the plugin raises these
-            logger.exception("the provider %s does not load", self.name)
-            raise PluginError(
-                f"the provider {self.name!r} does not load: "
-                f"{type(error).__name__}: {starred(str(error))}",
-                hint="The log has the traceback.",
-            ) from error
+        config = self._sound_config()
+        return found(self.contribution.load)(config), config.api_key
+
+    def _sound_config(self) -> ProviderConfig:
+        config, problem = self.config()
+        if problem:
+            raise AuthenticationFailed(f"{self.name}: {problem}", provider=self.name)
+        return config
+
+    def _base_url(self) -> str:
+        """The settings' address, the preset's, or the one that the vendor's SDK would read."""
+        if self._settings is not None and self._settings.base_url:
+            return self._settings.base_url
+        if self.preset is not None:
+            return self.preset.base_url
+        env = self.contribution.base_url_env if self.contribution else ""
+        return self._environ.get(env, "").strip() if env and self.name == self.type else ""
 
     def _shipped(self) -> Sequence[ModelEntry]:
         if self.preset is not None:
@@ -312,7 +270,7 @@ class Instance:
         config = ProviderConfig(
             name=self.name,
             type=self.type,
-            base_url=self._base_url,
+            base_url=self._base_url(),
             api_key=key,
             options=options,
             models=settings.facts if settings else {},

@@ -101,6 +101,7 @@ def shipped_providers() -> tuple[ProviderContribution, ...]:
             load="bamboo_mcp.providers.anthropic.provider:make",
             missing=anthropic_missing,
             api_key_env=ANTHROPIC_KEY,
+            base_url_env="ANTHROPIC_BASE_URL",
             models=ANTHROPIC_MODELS,
         ),
         ProviderContribution(
@@ -108,6 +109,7 @@ def shipped_providers() -> tuple[ProviderContribution, ...]:
             load="bamboo_mcp.providers.openai.responses:make",
             missing=openai_missing,
             api_key_env=OPENAI_KEY,
+            base_url_env="OPENAI_BASE_URL",
             models=OPENAI_MODELS,
         ),
         ProviderContribution(

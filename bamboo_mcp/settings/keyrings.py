@@ -71,7 +71,7 @@ def _entry(service: str, name: str) -> str:
             hint="Unlock it (log in to the desktop, or run `python -m keyring get` once) and try "
             "again.",
         ) from error
-    except Exception as error:  # a backend is anybody's code
+    except (Exception, SystemExit) as error:  # a backend is anybody's code
         raise SettingsError(
             f"{_shown(service, name)} cannot be read: {type(error).__name__}{_said(error)}",
             hint="`python -m keyring diagnose` tells which keyring is in use.",
@@ -87,6 +87,6 @@ def _shown(service: str, name: str) -> str:
     return repr(f"keyring:{service}/{name}")
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     words = redacted_text(str(error).strip())[:200]
     return f" ({words})" if words else ""

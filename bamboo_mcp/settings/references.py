@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import stat
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,9 @@ def _key(found: str, shown: str, nothing: str, hint: str) -> str:
 
 def _read(path: Path, reference: str) -> str:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            # A pipe would hold up whoever opens it until somebody writes.
+            raise SettingsError(f"{reference!r} cannot be read: it is no ordinary file")
         with path.open(encoding="utf-8") as file:
             return file.read(_MAX_CHARS)
     except OSError as error:

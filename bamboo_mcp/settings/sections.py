@@ -91,6 +91,9 @@ class FactSettings(Section):
     context_window: Count | None = Field(default=None, description="Tokens it can take in.")
     max_output: Count | None = Field(default=None, description="Tokens of its longest answer.")
     efforts: Efforts | None = Field(default=None, description="Levels of thinking it knows.")
+    thinking: Names | None = Field(
+        default=None, description="Ways of thinking it takes: adaptive, between_tools, disabled."
+    )
     images: bool | None = Field(default=None, description="Can it see?")
     tools: bool | None = Field(default=None, description="Can it call tools?")
     price_input: Price | None = Field(default=None, description="Of what goes in.")

@@ -99,7 +99,9 @@ class Admission:
         return msgspec.structs.replace(
             spec,
             model=f"{provider.name}:{model}",
-            model_asked=asked,
+            # A role is asked again at each start if it can go on to another model; else what it
+            # came to now is what will answer, however long it waits for its turn.
+            model_asked=asked if self._models.goes_on(asked) else None,
             isolation=isolation,
             permission_mode=mode,
             workspace=self._resolve_workspace(spec.workspace, base),

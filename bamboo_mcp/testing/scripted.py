@@ -122,6 +122,9 @@ class _OneProvider:
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         return await self._provider.models()
 
+    def goes_on(self, name: str) -> bool:
+        return False
+
     def sizing(self, provider: str, model: str) -> Sizing:
         return self._sizing
 

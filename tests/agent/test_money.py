@@ -153,6 +153,9 @@ class TwoPrices:
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         return ()
 
+    def goes_on(self, name: str) -> bool:
+        return False
+
     def sizing(self, provider: str, model: str) -> Sizing:
         return Sizing()
 

@@ -33,6 +33,9 @@ class Sized:
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         return ()
 
+    def goes_on(self, name: str) -> bool:
+        return False
+
     def sizing(self, provider: str, model: str) -> Sizing:
         return self.sizings.setdefault(f"{provider}:{model}", Sizing(Ruler(self._count)))
 

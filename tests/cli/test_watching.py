@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
 
 import anyio
 import pytest
@@ -12,7 +14,8 @@ from bamboo_mcp.domain.events import EventRecord, QuestionAnswered, QuestionAske
 from bamboo_mcp.domain.ids import QuestionId, RunId
 from bamboo_mcp.domain.questions import Answer, Question
 from bamboo_mcp.domain.runs import Outcome
-from bamboo_mcp.domain.subagents import SubagentSpec
+from bamboo_mcp.domain.subagents import Subagent, SubagentSpec
+from bamboo_mcp.ports import SubagentPort
 from bamboo_mcp.testing.scripted import Call, ScriptedProvider, Step
 from tests.cli.small_app import Desk, Recorder, SmallApp, Typed, small_app
 
@@ -215,3 +218,28 @@ async def test_a_view_that_fails_ends_the_watch_with_its_own_error() -> None:
                     asker=Person(Typed()),
                     interrupts=receive,
                 )
+
+
+async def test_a_run_that_takes_its_time_to_begin_can_be_interrupted() -> None:
+    """To find its model may need a key that a command gives, or a keyring that is locked."""
+    begun = anyio.Event()
+
+    class Slow:
+        async def spawn(self, spec: SubagentSpec) -> Subagent:
+            begun.set()
+            await anyio.sleep_forever()
+            raise AssertionError("never")
+
+    with anyio.fail_after(5):
+        async with small_app(ScriptedProvider("never")) as app:
+            watched = Watched(replace(app, subagents=cast(SubagentPort, Slow())))
+            outcomes: list[Outcome | None] = []
+
+            async def run() -> None:
+                outcomes.append(await watched.run())
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(run)
+                await begun.wait()
+                await watched.press.send(2)
+    assert outcomes == [None]

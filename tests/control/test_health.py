@@ -29,6 +29,9 @@ class NoMenu:
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         raise StorageError("the price table cannot be read")
 
+    def goes_on(self, name: str) -> bool:
+        return False
+
     def sizing(self, provider: str, model: str) -> Sizing:
         raise NotImplementedError
 

@@ -37,6 +37,9 @@ class Menu:
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         return MENU
 
+    def goes_on(self, name: str) -> bool:
+        return False
+
     def sizing(self, provider: str, model: str) -> Sizing:
         raise NotImplementedError
 

@@ -60,11 +60,10 @@ Fault: TypeAlias = tuple[str, str, tuple[FakeReply, ...]]
 """What the service does to a run: how we call it, how the run ends, and an answer a try."""
 
 
-def faults(*, renewable: bool) -> Iterator[Fault]:
+def faults() -> Iterator[Fault]:
     """What is answered at once."""
-    refused = 2 if renewable else 1
     for status, error_type in ((401, "authentication_error"), (401, KEY), (403, "permission")):
-        yield f"{status} {error_type[:6]}", "error", (refusal(status, error_type),) * refused
+        yield f"{status} {error_type[:6]}", "error", (refusal(status, error_type),)
     said = FakeError(type="overloaded_error", message=f"too much, {KEY}")
     reply = FakeReply(text="half an answer", fault="error_event", after=5, error=said)
     yield "an error inside the stream", "error", (reply,)
@@ -107,7 +106,7 @@ async def test_a_key_shows_nowhere_whatever_goes_wrong(tmp_path: Path, form: str
             await agent.call("list_models")
             await agent.call("health")
             # Once it is read, a key is a key: one form goes through everything, the others a part.
-            wrong = list(faults(renewable=form != "env"))
+            wrong = list(faults())
             wrong = [*wrong, *retried_faults()] if form == "cmd" else wrong[:5]
             for name, ending, answers in wrong:
                 service.reply(*answers)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from bamboo_mcp.contributions import ProviderConfig, ProviderContribution
@@ -259,3 +260,28 @@ def test_the_catalog_and_its_menu_import_neither_an_sdk_nor_yaml() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=25, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("vendor", ["anthropic", "openai"])
+async def test_the_address_of_the_environment_is_that_of_the_vendors_own_instance(
+    vendor: str,
+) -> None:
+    seen: dict[str, str] = {}
+
+    def load(config: ProviderConfig) -> Provider:
+        seen[config.name] = config.base_url
+        return ScriptedProvider(name=config.name)
+
+    kinds = [msgspec.structs.replace(one, load=load) for one in shipped_providers()]
+    catalog = ProviderCatalog(
+        kinds,
+        providers={"other": _Settings(type=vendor), "moved": _Settings(vendor, "http://moved")},
+        environ={
+            f"{vendor.upper()}_BASE_URL": "http://proxy.example",
+            f"{vendor.upper()}_API_KEY": KEY,
+        },
+    )
+    async with catalog:
+        for name in (vendor, "other", "moved"):
+            await catalog.resolve(f"{name}:m")
+    assert seen == {vendor: "http://proxy.example", "other": "", "moved": "http://moved"}

@@ -12,12 +12,14 @@ import msgspec
 import pytest
 from anyio.abc import SocketAttribute
 
-from bamboo_mcp.contributions import ProviderContribution, ProviderPreset
+from bamboo_mcp.contributions import ProviderConfig, ProviderContribution, ProviderPreset
 from bamboo_mcp.domain.models import ModelFacts
 from bamboo_mcp.providers.catalog import ProviderCatalog
+from bamboo_mcp.providers.choice import GIVE_UP_AFTER
 from bamboo_mcp.providers.shipped import shipped_providers
 from bamboo_mcp.testing.fake_llm.chat import ChatDialect
 from bamboo_mcp.testing.fake_llm.server import FakeLLM, fake_llm
+from bamboo_mcp.testing.scripted import ScriptedProvider
 
 KEY = "sk-very-secret-0123456789"
 PROBE = "bamboo_mcp.providers.openai.local:probe"
@@ -182,3 +184,30 @@ async def test_settings_can_move_a_server_without_saying_its_type_again() -> Non
         assert await _chosen(catalog) == "ollama:llama3"
         provider, _ = await catalog.resolve("ollama:other")
         assert provider.name == "ollama"
+
+
+async def test_a_server_that_is_busy_for_a_while_is_still_the_one() -> None:
+    now = 0.0
+    busy = False
+
+    async def probe(config: ProviderConfig, within_s: float) -> bool:
+        return not busy
+
+    preset = ProviderPreset(name="desk", base_url="http://127.0.0.1:9/v1", probe=probe)
+    contributions = [
+        ProviderContribution(
+            type="desks", load=lambda config: ScriptedProvider(name="desk"), presets=(preset,)
+        ),
+        *(one for one in shipped_providers() if one.type == "offline"),
+    ]
+    async with ProviderCatalog(contributions, local=True, environ={}, clock=lambda: now) as catalog:
+        assert await _chosen(catalog) == "desk:test"
+        busy = True
+        for _ in range(GIVE_UP_AFTER - 1):
+            now += 60
+            assert await _chosen(catalog) == "desk:test"
+        now += 60
+        assert await _chosen(catalog) == "offline:offline"
+        busy = False
+        now += 60
+        assert await _chosen(catalog) == "desk:test"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import anyio
+import msgspec
 import pytest
 
 from bamboo_mcp.contributions import ProviderConfig, ProviderContribution
@@ -19,6 +20,7 @@ from bamboo_mcp.domain.provider_errors import (
     TransportFailed,
 )
 from bamboo_mcp.domain.stream import Chunk, Stop
+from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.providers.catalog import ProviderCatalog
 from bamboo_mcp.testing.harness import open_harness
@@ -227,3 +229,28 @@ async def test_a_run_tells_of_the_change_and_ends_under_the_other_models_name() 
     assert (outcome.status, outcome.text, outcome.model) == ("completed", "done by two", "two:m")
     replaced = [event for event in events if isinstance(event, ModelReplaced)]
     assert [(one.failed, one.model) for one in replaced] == [("one:m", "two:m")]
+
+
+async def test_a_model_without_tools_that_takes_over_is_not_sent_any() -> None:
+    two = ScriptedProvider("without", name="two", caps=ModelCaps(tools=False))
+    catalog = _catalog(_refusing("one", "quota"), two, fallbacks={"primary": ["two:m"]})
+    tools = [ToolSpec(name="look", description="Look.")]
+    async with catalog:
+        provider, _ = await catalog.resolve("")
+        async with provider.stream(msgspec.structs.replace(ASK, tools=tools)) as stream:
+            assert [chunk async for chunk in stream]
+    assert not two.requests[0].tools
+
+
+async def test_what_is_told_of_several_failures_does_not_grow_from_call_to_call() -> None:
+    catalog = _catalog(
+        _refusing("one", "quota"), _refusing("two", "quota"), fallbacks={"primary": ["two:m"]}
+    )
+    said: list[str] = []
+    async with catalog:
+        for _ in range(3):
+            provider, _ = await catalog.resolve("")
+            with pytest.raises(ProviderFailure) as caught:
+                await _answer(provider)
+            said.append(str(caught.value))
+    assert len(set(said)) == 1

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from bamboo_mcp.contributions import ProviderConfig, ProviderContribution
-from bamboo_mcp.domain.errors import UnknownModel
+from bamboo_mcp.domain.errors import BambooError, UnknownModel
 from bamboo_mcp.domain.messages import user_message
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelFacts, ModelRequest
 from bamboo_mcp.domain.provider_errors import AuthenticationFailed
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.providers.catalog import ProviderCatalog
-from bamboo_mcp.testing.scripted import Fault, ScriptedProvider, Step
+from bamboo_mcp.testing.scripted import Fault, ScriptedProvider, Step, When
 
 ASK = ModelRequest(model="m", messages=[user_message("hello")])
 
@@ -103,6 +105,39 @@ async def test_a_provider_whose_listing_fails_costs_only_its_own_line(
     assert "a bug" in caplog.text
 
 
+async def test_a_plugin_that_lists_nonsense_or_wants_to_end_costs_only_its_own_line() -> None:
+    class Odd(ScriptedProvider):
+        async def models(self) -> Sequence[ModelEntry]:
+            return None  # type: ignore[return-value]
+
+    class Rude(ScriptedProvider):
+        async def models(self) -> Sequence[ModelEntry]:
+            raise SystemExit(3)
+
+    for provider in (Odd(name="mine"), Rude(name="mine")):
+        async with _catalog(provider) as catalog:
+            (row,) = await catalog.menu(ask=True)
+            assert not row.ready
+            await catalog.resolve("mine:m")
+
+
+async def test_a_service_that_was_silent_is_asked_again_for_what_nobody_knows() -> None:
+    now = 0.0
+    listing = Listing()
+    kind = ProviderContribution(type="mine", load=lambda config: listing)
+    async with ProviderCatalog([kind], environ={}, clock=lambda: now) as catalog:
+        for _ in range(2):
+            await catalog.resolve("mine:worker")
+        assert listing.asked == 1, "not at every run"
+        now += 60
+        listing.rows = (_row("worker", context_window=4_096),)
+        await catalog.resolve("mine:worker")
+        assert listing.asked == 2
+        now += 60
+        await catalog.resolve("mine:worker")
+        assert listing.asked == 2, "now it is known"
+
+
 async def test_what_settings_say_of_a_model_goes_before_all_else() -> None:
     facts = {"worker": ModelFacts(context_window=9_000), "own": ModelFacts(images=False)}
     listing = Listing(_row("worker", context_window=5_000, max_output=700))
@@ -166,14 +201,139 @@ async def test_a_key_that_can_have_changed_is_read_anew_once_when_it_is_refused(
     assert doors.keys == ["first", "second"]
 
 
-async def test_a_key_that_is_refused_again_is_an_error(tmp_path: Path) -> None:
+async def test_a_new_key_that_is_refused_too_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("first", encoding="utf-8")
     doors = _Doors(_refusing(), _refusing())
     async with doors.catalog(f"file:{tmp_path / 'key'}") as catalog:
         provider, _ = await catalog.resolve("mine:m")
+        (tmp_path / "key").write_text("second", encoding="utf-8")
         with pytest.raises(AuthenticationFailed):
             await _say(provider)
-    assert len(doors.keys) == 2
+    assert doors.keys == ["first", "second"]
+
+
+async def test_a_key_that_is_still_the_same_makes_nothing_anew(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("first", encoding="utf-8")
+    doors = _Doors(_refusing())
+    async with doors.catalog(f"file:{tmp_path / 'key'}") as catalog:
+        provider, _ = await catalog.resolve("mine:m")
+        for _ in range(3):
+            with pytest.raises(AuthenticationFailed):
+                await _say(provider)
+    assert doors.keys == ["first"]
+
+
+async def test_what_a_key_may_not_do_is_no_reason_to_look_for_another(tmp_path: Path) -> None:
+    class Forbids(ScriptedProvider):
+        def stream(self, request: ModelRequest, **_: Any) -> Any:
+            raise AuthenticationFailed("not this model", status=403)
+
+    (tmp_path / "key").write_text("first", encoding="utf-8")
+    doors = _Doors(Forbids(name="mine"))
+    async with doors.catalog(f"file:{tmp_path / 'key'}") as catalog:
+        provider, _ = await catalog.resolve("mine:m")
+        (tmp_path / "key").write_text("second", encoding="utf-8")
+        with pytest.raises(AuthenticationFailed, match="not this model"):
+            await _say(provider)
+    assert doors.keys == ["first"]
+
+
+async def test_a_key_that_cannot_be_read_once_is_read_by_the_next_run(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("first", encoding="utf-8")
+    doors = _Doors(_refusing(), ScriptedProvider("hello", name="mine"))
+    async with doors.catalog(f"file:{key}") as catalog:
+        provider, _ = await catalog.resolve("mine:m")
+        key.unlink()
+        with pytest.raises(BambooError):
+            await _say(provider)
+        key.write_text("second", encoding="utf-8")
+        assert await _say(provider) == "hello"
+    assert doors.keys == ["first", "second"]
+
+
+async def test_a_provider_that_was_replaced_is_closed_after_its_last_stream(
+    tmp_path: Path,
+) -> None:
+    class Door(ScriptedProvider):
+        closed = False
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    (tmp_path / "key").write_text("first", encoding="utf-8")
+    old = Door(
+        Step(when=When(last_user="slow"), text="abcdef", chunk=2),
+        Step(error=Fault(kind="auth")),
+        name="mine",
+        strict=False,
+    )
+    new = Door("hello", name="mine")
+    doors = _Doors(old, new)
+    async with doors.catalog(f"file:{tmp_path / 'key'}") as catalog:
+        provider, _ = await catalog.resolve("mine:m")
+        (tmp_path / "key").write_text("second", encoding="utf-8")
+        slow = ModelRequest(model="m", messages=[user_message("slow")], conversation="other")
+        async with provider.stream(slow) as chunks:
+            await anext(chunks)
+            assert await _say(provider) == "hello"
+            assert not old.closed, "somebody still reads from it"
+            assert [chunk async for chunk in chunks]
+        assert old.closed
+        assert not new.closed
+    assert new.closed
+
+
+async def test_a_run_that_is_cancelled_while_a_key_is_read_spoils_nothing_for_the_next(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "key").write_text("first", encoding="utf-8")
+    reading, go_on = threading.Event(), threading.Event()
+    providers = [_refusing(), ScriptedProvider("hello", name="mine")]
+
+    def load(config: ProviderConfig) -> Provider:
+        if config.api_key.reveal() == "second":
+            reading.set()
+            assert go_on.wait(10)
+        return providers.pop(0)
+
+    catalog = ProviderCatalog(
+        [ProviderContribution(type="mine", load=load)],
+        providers={"mine": _Settings(api_key=f"file:{tmp_path / 'key'}")},
+        environ={},
+    )
+    async with catalog:
+        provider, _ = await catalog.resolve("mine:m")
+        (tmp_path / "key").write_text("second", encoding="utf-8")
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_say, provider)
+                await anyio.to_thread.run_sync(reading.wait, 10)
+                group.cancel_scope.cancel()
+            go_on.set()
+            assert await _say(provider) == "hello"
+    assert not providers, "what the cancelled run began was taken by the next"
+
+
+async def test_with_fallbacks_too_a_new_key_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("first", encoding="utf-8")
+    old = _refusing()
+    doors = _Doors(old, ScriptedProvider("a", "b", name="mine"))
+    catalog = ProviderCatalog(
+        [ProviderContribution(type="mine", load=doors.load)],
+        providers={"mine": _Settings(api_key=f"file:{tmp_path / 'key'}")},
+        roles={"primary": "mine:m"},
+        fallbacks={"primary": ["mine:other"]},
+        environ={},
+    )
+    async with catalog:
+        provider, _ = await catalog.resolve("")
+        (tmp_path / "key").write_text("second", encoding="utf-8")
+        assert await _say(provider) == "a"
+        assert len(old.requests) == 1
+        provider, _ = await catalog.resolve("")
+        await _say(provider)
+    assert len(old.requests) == 1
 
 
 async def test_runs_refused_at_the_same_time_read_the_key_once(tmp_path: Path) -> None:
@@ -186,6 +346,7 @@ async def test_runs_refused_at_the_same_time_read_the_key_once(tmp_path: Path) -
     said: list[str] = []
     async with doors.catalog(f"file:{tmp_path / 'key'}") as catalog:
         provider, _ = await catalog.resolve("mine:m")
+        (tmp_path / "key").write_text("second", encoding="utf-8")
 
         async def run() -> None:
             said.append(await _say(provider))
@@ -195,7 +356,7 @@ async def test_runs_refused_at_the_same_time_read_the_key_once(tmp_path: Path) -
                 for _ in range(5):
                     group.start_soon(run)
     assert said == ["hello"] * 5
-    assert len(doors.keys) == 2
+    assert doors.keys == ["first", "second"]
 
 
 async def test_a_key_of_the_environment_cannot_change_and_is_not_read_again() -> None:

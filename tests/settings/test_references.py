@@ -139,3 +139,10 @@ def test_a_relative_file_is_refused_since_nobody_knows_from_where() -> None:
 def test_settings_keep_the_reference_and_never_look_behind_it() -> None:
     flags = {"providers.work.api_key": "env:NOT_SET_ANYWHERE"}
     assert loaded(flags=flags).providers["work"].api_key == "env:NOT_SET_ANYWHERE"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "key")
+    with pytest.raises(SettingsError, match="no ordinary file"):
+        resolve_reference(f"file:{tmp_path / 'key'}", {})

@@ -72,6 +72,9 @@ class SlowModels:
     async def menu(self, *, ask: bool = False):  # type: ignore[no-untyped-def]
         return await self._models.menu()
 
+    def goes_on(self, name: str) -> bool:
+        return False
+
     def sizing(self, provider: str, model: str) -> Sizing:
         return self._models.sizing(provider, model)
 

@@ -20,7 +20,7 @@ from bamboo_mcp.domain.messages import (
     TextBlock,
     ToolCallBlock,
 )
-from bamboo_mcp.domain.provider_errors import BadToolJson, Truncated
+from bamboo_mcp.domain.provider_errors import Truncated
 from bamboo_mcp.domain.stream import (
     BlockDone,
     Chunk,
@@ -32,6 +32,7 @@ from bamboo_mcp.domain.stream import (
 )
 from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.providers.anthropic.payload import EXT, PREFIX
+from bamboo_mcp.providers.arguments import BadCall, bad_tool_json, checked_arguments
 
 _STOPS: dict[str, StopReason] = {
     "end_turn": "end",
@@ -55,6 +56,10 @@ class _Open:
         self.raw = raw
         self.json_parts: list[str] = []
 
+    @property
+    def is_bare(self) -> bool:
+        return not any(self.json_parts) and not self.raw.get("input")
+
 
 class Fold:
     """Feed it every event in order; the `Stop` comes when the stream is whole."""
@@ -67,10 +72,12 @@ class Fold:
         self._response_id = ""
         self._open: dict[int, _Open] = {}
         self._blocks: list[Block] = []
+        self._bare: tuple[int, ToolCallBlock] | None = None
+        """A call without arguments, held back until it is sure that they were not cut off."""
         self._usage: dict[str, Any] = {}
         self._reason: StopReason | None = None
         self._detail = ""
-        self._bad_json: BadToolJson | None = None
+        self._bad_call: BadCall | None = None
         self.started = False
         """True once a chunk was handed on."""
 
@@ -101,11 +108,13 @@ class Fold:
                 self._count(event.usage)
                 self._note_stop(event.delta)
             case "message_stop":
+                yield from self._finish_rest()
                 yield self._stop()
             case _:
                 pass  # a kind of event that is newer than we are
 
     def _start(self, index: int, raw: dict[str, Any]) -> Iterator[Chunk]:
+        yield from self._release()
         self._open[index] = _Open(raw)
         match raw:
             case {"type": "tool_use", "id": str(call_id), "name": str(name)}:
@@ -144,10 +153,34 @@ class Fold:
         opened = self._open.pop(index, None)
         if opened is None:
             return
+        yield from self._release()
         block = self._block(opened)
-        if block is not None:
-            self._blocks.append(block)
-            yield BlockDone(index=index, block=block)
+        if isinstance(block, ToolCallBlock) and opened.is_bare:
+            self._bare = (index, block)
+        elif block is not None:
+            yield self._done(index, block)
+
+    def _release(self) -> Iterator[Chunk]:
+        if self._bare is not None:
+            bare, self._bare = self._bare, None
+            yield self._done(*bare)
+
+    def _done(self, index: int, block: Block) -> BlockDone:
+        self._blocks.append(block)
+        return BlockDone(index=index, block=block)
+
+    def _finish_rest(self) -> Iterator[Chunk]:
+        """What is left at the end. An answer that was cut loses a call that the cut may have gone
+        through; text was shown, and stays though some servers leave its block open."""
+        if self._reason not in _CUT_SHORT:
+            if self._open:
+                raise self.truncated()
+            yield from self._release()
+            return
+        for index, opened in sorted(self._open.items()):
+            block = self._block(opened) if opened.raw.get("type") == "text" else None
+            if block is not None:
+                yield self._done(index, block)
 
     def _block(self, opened: _Open) -> Block | None:
         raw = opened.raw
@@ -163,8 +196,8 @@ class Fold:
             case "tool_use":
                 return self._tool_call(opened)
             case _:
-                if "".join(opened.json_parts):
-                    if (arguments := self._arguments(opened)) is None:
+                if text := "".join(opened.json_parts):
+                    if (arguments := self._arguments(raw, text)) is None:
                         return None
                     raw["input"] = arguments
                 return OpaqueBlock(provider=self._provider, raw=raw)
@@ -177,31 +210,21 @@ class Fold:
         text = "".join(opened.json_parts)
         if not text:
             text = msgspec.json.encode(raw.get("input") or {}).decode()
-        elif self._arguments(opened) is None:
+        elif self._arguments(raw, text) is None:
             return None
         extra = {key: raw[key] for key in raw.keys() - {"type", "id", "name", "input"}}
         return ToolCallBlock(
             id=raw["id"], name=raw["name"], arguments_json=text, ext={EXT: extra} if extra else {}
         )
 
-    def _arguments(self, opened: _Open) -> Mapping[str, Any] | None:
+    def _arguments(self, raw: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:
         """The input as an object. A bad one is only remembered: an answer cut off by its token
         limit ends like this too, and then that is the reason to tell."""
-        text = "".join(opened.json_parts)
-        problem = "is not an object"
         try:
-            value = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            value, problem = None, str(error)
-        if isinstance(value, dict):
-            return value
-        self._bad_json = BadToolJson(
-            f"{self._origin} called {opened.raw.get('name', '')!r} with arguments that are not a "
-            f"JSON object ({problem}): {text[:200]!r}",
-            hint="Ask again; if it happens often, give the tool a simpler schema.",
-            provider=self._provider,
-        )
-        return None
+            return checked_arguments(raw.get("name", ""), text)
+        except BadCall as error:
+            self._bad_call = error
+            return None
 
     def _count(self, usage: Any) -> None:
         # Figures are cumulative: later ones overwrite, missing ones keep what was said before.
@@ -221,12 +244,8 @@ class Fold:
 
     def _stop(self) -> Stop:
         reason = self._reason or "end"
-        cut_short = reason in _CUT_SHORT
-        if self._open and not cut_short:
-            raise self.truncated()
-        if self._bad_json is not None and not cut_short:
-            self._bad_json.started = self.started
-            raise self._bad_json
+        if self._bad_call is not None and reason not in _CUT_SHORT:
+            raise bad_tool_json(self._origin, self._bad_call, started=self.started)
         calls = any(isinstance(block, ToolCallBlock) for block in self._blocks)
         message = Message(
             role="assistant", blocks=tuple(self._blocks), origin=self._origin, at=time.time()

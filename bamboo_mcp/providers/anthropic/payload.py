@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -22,7 +21,14 @@ from bamboo_mcp.domain.messages import (
 )
 from bamboo_mcp.domain.provider_errors import BadRequest
 from bamboo_mcp.domain.tools import ToolSpec
-from bamboo_mcp.providers.conversations import Wire, in_words, is_own
+from bamboo_mcp.providers.conversations import (
+    NO_DETAILS,
+    OpenCalls,
+    Wire,
+    in_words,
+    is_own,
+    wire_id,
+)
 
 EXT = "anthropic"
 """The key under which a block's raw form is kept in `ext`."""
@@ -30,7 +36,6 @@ PREFIX = "anthropic_prefix"
 """The key for the `prefix_of` the request that a signed thought answered."""
 
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_BAD_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class Encoder:
@@ -47,9 +52,20 @@ class Encoder:
         self._provider = provider
         self._model = model
         self._prefix = prefix
+        self._calls = OpenCalls()
 
     def extend(self, wire: list[Wire], message: Message) -> None:
         """Adds nothing for a message that nothing is left of: the API refuses empty content."""
+        for one in self._calls.follow(message):
+            self._add(wire, one)
+
+    def close(self, wire: list[Wire]) -> bool:
+        rest = self._calls.rest()
+        for message in rest:
+            self._add(wire, message)
+        return bool(rest)
+
+    def _add(self, wire: list[Wire], message: Message) -> None:
         match message.role:
             case "system":
                 content = _texts(message.blocks)
@@ -109,7 +125,11 @@ def _text(block: TextBlock, *, own: bool = False) -> Wire | None:
         return None  # the API refuses text blocks that are empty or only white space
     if own and EXT in block.ext:
         return dict(block.ext[EXT])
-    return {"type": "text", "text": block.text}
+    return _said(block.text)
+
+
+def _said(text: str) -> Wire:
+    return {"type": "text", "text": text}
 
 
 def _texts(blocks: Sequence[Block]) -> list[Wire]:
@@ -141,7 +161,7 @@ def _tool_use(block: ToolCallBlock, *, own: bool) -> Wire:
     return {
         **extra,
         "type": "tool_use",
-        "id": _call_id(block.id),
+        "id": wire_id(block.id),
         "name": block.name,
         "input": arguments,
     }
@@ -149,11 +169,16 @@ def _tool_use(block: ToolCallBlock, *, own: bool) -> Wire:
 
 def _tool_result(block: ToolResultBlock) -> Wire:
     content = [encoded for item in block.content if (encoded := _content(item)) is not None]
-    result: Wire = {"type": "tool_result", "tool_use_id": _call_id(block.call_id)}
+    result: Wire = {"type": "tool_result", "tool_use_id": wire_id(block.call_id)}
+    if block.is_error and not content:
+        content = [_said(NO_DETAILS)]
+    if block.is_error and any(item["type"] != "text" for item in content):
+        # An error that shows a picture is refused: it is told in words that it is one.
+        content.insert(0, _said("Error:"))
+    elif block.is_error:
+        result["is_error"] = True
     if content:
         result["content"] = content
-    if block.is_error:
-        result["is_error"] = True
     return result
 
 
@@ -164,18 +189,13 @@ def _content(item: Content) -> Wire | None:
         case ImageBlock():
             return _image(item)
         case RawBlock(raw=raw):
-            return {"type": "text", "text": in_words(raw)}
+            return _said(in_words(raw))
 
 
 def _image(image: ImageBlock) -> Wire:
     if image.url and not image.data_b64:
         return {"type": "image", "source": {"type": "url", "url": image.url}}
     if image.media_type not in _IMAGES:
-        return {"type": "text", "text": f"[an image of type {image.media_type}, not shown]"}
+        return _said(f"[an image of type {image.media_type}, not shown]")
     source = {"type": "base64", "media_type": image.media_type, "data": image.data_b64}
     return {"type": "image", "source": source}
-
-
-def _call_id(call_id: str) -> str:
-    # Ids of other providers may hold characters that this API refuses; ours pass unchanged.
-    return _BAD_ID.sub("_", call_id) or "_"

@@ -6,6 +6,7 @@ The SDK is imported here and nowhere else, so this module loads when a Claude mo
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -19,16 +20,16 @@ from bamboo_mcp.contributions import ProviderConfig
 from bamboo_mcp.domain.models import Effort, ModelCaps, ModelEntry, ModelFacts, ModelRequest
 from bamboo_mcp.domain.provider_errors import AuthenticationFailed, ProviderFailure
 from bamboo_mcp.domain.stream import Chunk
-from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.ports import Notify
 from bamboo_mcp.providers import shipped
 from bamboo_mcp.providers.addresses import direct_client
 from bamboo_mcp.providers.anthropic.fold import Fold
 from bamboo_mcp.providers.anthropic.payload import Encoder, encode_tools, prefix_of
-from bamboo_mcp.providers.conversations import Conversations, Wire
-from bamboo_mcp.providers.faults import Faults
+from bamboo_mcp.providers.conversations import Conversations, EncodedTools, Wire
+from bamboo_mcp.providers.faults import Faults, standing_in_the_way
 from bamboo_mcp.providers.known_models import ANTHROPIC_MODELS
 from bamboo_mcp.providers.options import Options
+from bamboo_mcp.providers.sdk_headers import keep_back
 from bamboo_mcp.providers.streams import folded
 from bamboo_mcp.providers.table import EFFORTS, Knowledge, clamp_effort
 
@@ -57,7 +58,7 @@ class AnthropicProvider:
         self._faults = Faults(config.name)
         self._cache_ttl = options.choice("cache_ttl", ("", "5m", "1h"), "5m")
         self._conversations = Conversations(partial(Encoder, config.name))
-        self._tools: tuple[tuple[ToolSpec, ...], list[Wire]] = ((), [])
+        self._tools = EncodedTools(encode_tools)
         self._prefix: tuple[str, list[Wire] | None, str] = ("", None, "")
         # A key is always given, so that the SDK never looks for a login profile on this disk.
         key = config.api_key.reveal() or "-"
@@ -74,6 +75,8 @@ class AnthropicProvider:
             http_client=direct_client(config.base_url)
             or anthropic.DefaultAsyncHttpxClient(follow_redirects=False),
         )
+        own = config.base_url in ("", os.environ.get("ANTHROPIC_BASE_URL", "").strip())
+        keep_back(self._client, "ANTHROPIC_CUSTOM_HEADERS", headers, own_service=own)
 
     def __repr__(self) -> str:
         return f"AnthropicProvider({self._name!r})"
@@ -89,19 +92,19 @@ class AnthropicProvider:
     async def stream(
         self, request: ModelRequest, *, notify: Notify | None = None
     ) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        tools = self._encoded_tools(request.tools)
-        prefix = self._prefix_of(request.system, tools)
-        fold = Fold(self._name, request.model, prefix)
-        body = self._body(request, tools, prefix)
-        body["max_tokens"] = request.max_output or self.caps(request.model).max_output
-        if self._cache_ttl:
-            body["cache_control"] = {"type": "ephemeral", "ttl": self._cache_ttl}
         try:
+            tools = self._tools.of(request.tools)
+            prefix = self._prefix_of(request.system, tools)
+            body = self._body(request, tools, prefix)
+            body["max_tokens"] = request.max_output or self.caps(request.model).max_output
+            if self._cache_ttl:
+                body["cache_control"] = {"type": "ephemeral", "ttl": self._cache_ttl}
             events = await self._client.messages.create(**body, stream=True)
         except _SDK_ERRORS as error:
             raise self._failure(error, started=False) from None
         except UnicodeEncodeError as error:
             raise self._faults.no_text(error) from None
+        fold = Fold(self._name, request.model, prefix)
         # Leaving, in whatever way, closes the connection: breaking out of the loop alone would not.
         async with events, aclosing(self._chunks(events, fold)) as chunks:
             yield chunks
@@ -110,11 +113,11 @@ class AnthropicProvider:
         return folded(events, fold, self._faults, _SDK_ERRORS, self._failure)
 
     async def count(self, request: ModelRequest) -> int | None:
-        tools = self._encoded_tools(request.tools)
-        body = self._body(request, tools, self._prefix_of(request.system, tools))
+        tools = self._tools.of(request.tools)
         try:
+            body = self._body(request, tools, self._prefix_of(request.system, tools))
             counted = await self._client.messages.count_tokens(**body)
-        except _SDK_ERRORS as error:
+        except (*_SDK_ERRORS, UnicodeEncodeError) as error:
             logger.info("%s cannot count tokens: %s", self._name, type(error).__name__)
             return None
         return counted.input_tokens
@@ -131,7 +134,7 @@ class AnthropicProvider:
                 names.setdefault(info.id)
                 self._known.learn(info.id, _facts_from(info))
         except _SDK_ERRORS as error:
-            missing = self._failure(error, started=False).message
+            missing = standing_in_the_way(self._failure(error, started=False))
         return [
             ModelEntry(
                 name=name,
@@ -171,14 +174,6 @@ class AnthropicProvider:
             self._prefix = (system, tools, prefix)
         return prefix
 
-    def _encoded_tools(self, tools: Sequence[ToolSpec]) -> list[Wire]:
-        # Agents of one server mostly share one list, so the last one encoded is worth keeping.
-        seen, encoded = self._tools
-        if len(seen) != len(tools) or any(a is not b for a, b in zip(seen, tools, strict=True)):
-            encoded = encode_tools(tools)
-            self._tools = (tuple(tools), encoded)
-        return encoded
-
     def _failure(self, error: Exception, *, started: bool) -> ProviderFailure:
         if not isinstance(error, anthropic.APIStatusError):
             timed_out = isinstance(error, anthropic.APITimeoutError)
@@ -201,10 +196,9 @@ def thinking_of(effort: Effort | None, caps: ModelCaps) -> dict[str, Any]:
     """
     level = clamp_effort(effort, caps.efforts) if effort is not None else None
     if level == "none":
-        off: Literal["disabled", "between_tools"] = (
-            "disabled" if "disabled" in caps.thinking else "between_tools"
-        )
-        return {"thinking": {"type": off}}
+        ways: tuple[Literal["disabled", "between_tools"], ...] = ("disabled", "between_tools")
+        off = next((way for way in ways if way in caps.thinking), None)
+        return {} if off is None else {"thinking": {"type": off}}
     fields: dict[str, Any] = {}
     if "adaptive" in caps.thinking:
         fields["thinking"] = {"type": "adaptive", "display": "summarized"}

@@ -20,11 +20,10 @@ from bamboo_mcp.domain.provider_errors import (
     TransportFailed,
 )
 from bamboo_mcp.domain.stream import Chunk
-from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.ports import Notify
 from bamboo_mcp.providers import shipped
-from bamboo_mcp.providers.conversations import Conversations, Wire
-from bamboo_mcp.providers.faults import Faults
+from bamboo_mcp.providers.conversations import Conversations, EncodedTools
+from bamboo_mcp.providers.faults import Faults, standing_in_the_way
 from bamboo_mcp.providers.openai.chat_fold import Fold, UntilEnd
 from bamboo_mcp.providers.openai.chat_models import NoList, described_models
 from bamboo_mcp.providers.openai.chat_payload import Encoder, encode_tools
@@ -67,7 +66,7 @@ class ChatProvider:
         self._faults = Faults(config.name)
         self._failure = Failures(self._faults)
         self._conversations = Conversations(self._encoder_for)
-        self._tools: tuple[tuple[ToolSpec, ...], list[Wire]] = ((), [])
+        self._tools = EncodedTools(encode_tools)
         self._refused: dict[str, set[str]] = {}
         """By model, the fields this server does not take for it."""
         self._client = make_client(
@@ -117,7 +116,7 @@ class ChatProvider:
         except NoList:
             missing = f"{self._name} sent no list of models: is the base_url right?"
         except SDK_ERRORS as error:
-            missing = self._failure(error, started=False).message
+            missing = standing_in_the_way(self._failure(error, started=False))
         for name, known in facts.items():
             self._known.learn(name, known)
             self._learned[name] = known
@@ -187,7 +186,7 @@ class ChatProvider:
     def _tool_fields(self, request: ModelRequest) -> dict[str, Any]:
         if request.tool_choice == "none" and not self.profile.tool_choice:
             return {}
-        fields: dict[str, Any] = {"tools": self._encoded_tools(request.tools)}
+        fields: dict[str, Any] = {"tools": self._tools.of(request.tools)}
         if self.profile.parallel:
             fields["parallel_tool_calls"] = True
         if request.tool_choice == "none":
@@ -207,14 +206,6 @@ class ChatProvider:
 
     def _encoder_for(self, model: str) -> Encoder:
         return Encoder(self._name, self.profile, model, sees=self.caps(model).images)
-
-    def _encoded_tools(self, tools: Sequence[ToolSpec]) -> list[Wire]:
-        # Agents of one server mostly share one list, so the last one encoded is worth keeping.
-        seen, encoded = self._tools
-        if len(seen) != len(tools) or any(a is not b for a, b in zip(seen, tools, strict=True)):
-            encoded = encode_tools(tools)
-            self._tools = (tuple(tools), encoded)
-        return encoded
 
     async def _no_stream(self, response: Any) -> ProviderFailure:
         """The failure that a whole document is, where a stream was asked for."""

@@ -14,14 +14,11 @@ import msgspec
 
 from bamboo_mcp.domain.messages import ToolCallBlock
 from bamboo_mcp.domain.stream import ToolCallChunk
+from bamboo_mcp.providers.arguments import BadCall, checked_arguments
 from bamboo_mcp.providers.openai.chat_payload import EXT
 
 _LEGACY = -1
 """The index of the one call of the form before `tool_calls`."""
-
-
-class BadCall(Exception):
-    """A call that cannot be made; its text says why."""
 
 
 class Call:
@@ -63,16 +60,7 @@ class Call:
             raise BadCall(f"called a tool without naming it, with {text[:200]!r}")
         if not text.strip():
             text = "{}"
-        problem = "is not an object"
-        try:
-            value = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            value, problem = None, str(error)
-        if not isinstance(value, dict):
-            raise BadCall(
-                f"called {self.name!r} with arguments that are not a JSON object ({problem}): "
-                f"{text[:200]!r}"
-            )
+        checked_arguments(self.name, text)
         ext = {EXT: self.extra} if self.extra else {}
         return ToolCallBlock(id=self.id, name=self.name, arguments_json=text, ext=ext)
 

@@ -12,12 +12,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Final
 
+import anyio
+
 from bamboo_mcp.domain.messages import Block, Message, ReasoningBlock, TextBlock
-from bamboo_mcp.domain.provider_errors import BadToolJson, Overloaded, ServerFailed, Truncated
+from bamboo_mcp.domain.provider_errors import Overloaded, ServerFailed, Truncated
 from bamboo_mcp.domain.stream import BlockDone, Chunk, ReasoningChunk, Stop, StopReason, TextChunk
 from bamboo_mcp.domain.usage import NO_USAGE, Usage
+from bamboo_mcp.providers.arguments import BadCall, bad_tool_json
 from bamboo_mcp.providers.faults import Faults
-from bamboo_mcp.providers.openai.chat_calls import BadCall, Calls
+from bamboo_mcp.providers.openai.chat_calls import Calls
 from bamboo_mcp.providers.openai.chat_tags import Tags
 
 logger = logging.getLogger(__name__)
@@ -36,33 +39,49 @@ _STOPS: dict[str, StopReason] = {
     "content_filter": "refusal",
 }
 _CUT_SHORT = ("max_tokens", "context_window")
+_LAST_WORDS_WITHIN_S = 3.0
 
 
 class UntilEnd:
     """The events of a stream, and then `END`.
 
-    Once the model has given its reason to stop, a connection that breaks is only another end.
+    Once the model has given its reason to stop, a connection that breaks is only another end, and
+    so is silence: usage and the end itself are waited for `last_words_within_s` altogether.
     """
 
     def __init__(
-        self, events: AsyncIterator[Any], fold: Fold, errors: tuple[type[Exception], ...]
+        self,
+        events: AsyncIterator[Any],
+        fold: Fold,
+        errors: tuple[type[Exception], ...],
+        *,
+        last_words_within_s: float = _LAST_WORDS_WITHIN_S,
     ) -> None:
         self._events = events
         self._fold = fold
         self._errors = errors
+        self._last_words_within_s = last_words_within_s
+        self._deadline: float | None = None
         self._ended = False
 
     def __aiter__(self) -> UntilEnd:
         return self
 
     async def __anext__(self) -> Any:
+        if self._ended:
+            raise StopAsyncIteration
         try:
-            return await self._events.__anext__()
+            if not self._fold.finished:
+                return await self._events.__anext__()
+            if self._deadline is None:
+                self._deadline = anyio.current_time() + self._last_words_within_s
+            with anyio.CancelScope(deadline=self._deadline):
+                return await self._events.__anext__()
+            logger.info("the stream went silent after its answer")
         except StopAsyncIteration:
-            if self._ended:
-                raise
+            pass
         except self._errors as error:
-            if self._ended or not self._fold.finished:
+            if not self._fold.finished:
                 raise
             logger.info("the stream broke off after its answer: %s", type(error).__name__)
         self._ended = True
@@ -213,7 +232,7 @@ class Fold:
         try:
             calls = self._calls.blocks(cut_short=reason in _CUT_SHORT)
         except BadCall as error:
-            raise self._bad_json(str(error)) from None
+            raise bad_tool_json(self._origin, error, started=self.started) from None
         for index, block in calls:
             self._blocks.append(block)
             chunks.append(BlockDone(index=index, block=block))
@@ -224,7 +243,8 @@ class Fold:
         """Some reasons to stop are failures that ended up in the wrong field."""
         said, name = self._said.lower(), self._faults.name
         if "malformed_function_call" in said:
-            raise self._bad_json("wrote a call that the service could not read")
+            problem = "wrote a call that the service could not read"
+            raise bad_tool_json(self._origin, problem, started=self.started)
         if said == "insufficient_system_resource":
             raise Overloaded(f"{name} broke off: {said}", provider=name, started=self.started)
         if said == "error":
@@ -235,14 +255,6 @@ class Fold:
             )
         if said == "abort":
             raise self.truncated()
-
-    def _bad_json(self, problem: str) -> BadToolJson:
-        return BadToolJson(
-            f"{self._origin} {problem}",
-            hint="Ask again; if it happens often, give the tool a simpler schema.",
-            provider=self._faults.name,
-            started=self.started,
-        )
 
     def _refuse(self, event: Any) -> None:
         """Old vLLM sends an error as if it were a chunk, which the SDK lets pass."""

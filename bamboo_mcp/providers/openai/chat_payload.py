@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from hashlib import blake2s
 
 from bamboo_mcp.domain.messages import (
     Block,
@@ -18,14 +16,13 @@ from bamboo_mcp.domain.messages import (
     ToolResultBlock,
 )
 from bamboo_mcp.domain.tools import ToolSpec
-from bamboo_mcp.providers.conversations import Wire, in_words, is_own
+from bamboo_mcp.providers.conversations import OpenCalls, Wire, in_words, is_own, wire_id
 from bamboo_mcp.providers.openai.profiles import Profile
 
 EXT = "openai-chat"
 """The key under which a call's own extra fields are kept in `ext`."""
 
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_BAD_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _ID_CHARS = 40
 
 
@@ -45,9 +42,20 @@ class Encoder:
         self._waiting: list[tuple[str, str, str]] = []
         """Calls of the last round without their result: our id, the id on the wire, the tool."""
         self._unnamed = 0
+        self._calls = OpenCalls()
 
     def extend(self, wire: list[Wire], message: Message) -> None:
         """Adds nothing for a message that nothing is left of."""
+        for one in self._calls.follow(message):
+            self._add(wire, one)
+
+    def close(self, wire: list[Wire]) -> bool:
+        rest = self._calls.rest()
+        for message in rest:
+            self._add(wire, message)
+        return bool(rest)
+
+    def _add(self, wire: list[Wire], message: Message) -> None:
         match message.role:
             case "system":
                 texts = (block for block in message.blocks if isinstance(block, TextBlock))
@@ -86,7 +94,7 @@ class Encoder:
         return item
 
     def _new_id(self, call: ToolCallBlock) -> str:
-        wanted = _acceptable(call.id)
+        wanted = wire_id(call.id, longest=_ID_CHARS) if call.id else ""
         if not wanted or any(taken == wanted for _, taken, _ in self._waiting):
             self._unnamed += 1
             wanted = f"{wanted[: _ID_CHARS - 8] or 'call'}_{self._unnamed}"
@@ -126,7 +134,7 @@ class Encoder:
             if ours == block.call_id:
                 del self._waiting[place]
                 return call_id, tool
-        return _acceptable(block.call_id), block.name
+        return wire_id(block.call_id, longest=_ID_CHARS), block.name
 
     def _parts(self, blocks: Sequence[Block]) -> list[Wire]:
         return [
@@ -198,12 +206,3 @@ def _text(text: str) -> Wire:
 
 def _reasoning(blocks: Sequence[Block]) -> str:
     return "".join(block.text for block in blocks if isinstance(block, ReasoningBlock))
-
-
-def _acceptable(call_id: str) -> str:
-    """Ids of other providers may be too long, or hold characters that are refused."""
-    clean = _BAD_ID.sub("_", call_id)
-    if len(clean) <= _ID_CHARS:
-        return clean
-    digest = blake2s(call_id.encode(errors="replace"), digest_size=4).hexdigest()
-    return f"{clean[: _ID_CHARS - 9]}_{digest}"

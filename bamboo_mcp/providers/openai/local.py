@@ -18,7 +18,8 @@ async def probe(config: ProviderConfig, within_s: float) -> bool:
     """A `contributions.Probe`."""
     with anyio.move_on_after(within_s):
         # No proxy of the environment stands between us and our own machine.
-        async with httpx2.AsyncClient(trust_env=False, timeout=within_s) as http:
+        plain = config.base_url.startswith("http:")  # to set up TLS takes 20 ms of everybody's time
+        async with httpx2.AsyncClient(trust_env=False, timeout=within_s, verify=not plain) as http:
             try:
                 answer = await http.get(f"{config.base_url.rstrip('/')}/models")
                 said = msgspec.json.decode(answer.content) if answer.is_success else None

@@ -15,11 +15,10 @@ from bamboo_mcp.contributions import ProviderConfig
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.provider_errors import AuthenticationFailed
 from bamboo_mcp.domain.stream import Chunk
-from bamboo_mcp.domain.tools import ToolSpec
 from bamboo_mcp.ports import Notify
-from bamboo_mcp.providers.conversations import Conversations, Wire
+from bamboo_mcp.providers.conversations import Conversations, EncodedTools
 from bamboo_mcp.providers.credentials import key_needed
-from bamboo_mcp.providers.faults import Faults
+from bamboo_mcp.providers.faults import Faults, standing_in_the_way
 from bamboo_mcp.providers.known_models import OPENAI_MODELS
 from bamboo_mcp.providers.openai.responses_fold import Fold
 from bamboo_mcp.providers.openai.responses_payload import Encoder, cache_key, encode_tools
@@ -69,7 +68,7 @@ class ResponsesProvider:
             "reasoning_summary", ("", "auto", "concise", "detailed"), "auto"
         )
         self._conversations = Conversations(partial(Encoder, config.name))
-        self._tools: tuple[tuple[ToolSpec, ...], list[Wire]] = ((), [])
+        self._tools = EncodedTools(encode_tools)
         self._client = make_client(
             config,
             stall_timeout_s=options.seconds("stall_timeout_s", 300.0),
@@ -130,7 +129,7 @@ class ResponsesProvider:
                 if _answers_here(info.id):
                     names.setdefault(info.id)
         except SDK_ERRORS as error:
-            lacking = self._failure(error, started=False).message
+            lacking = standing_in_the_way(self._failure(error, started=False))
         return [
             ModelEntry(
                 name=name,
@@ -161,7 +160,7 @@ class ResponsesProvider:
         if request.system.strip():
             body["instructions"] = request.system
         if request.tools:
-            body["tools"] = self._encoded_tools(request.tools)
+            body["tools"] = self._tools.of(request.tools)
             body["parallel_tool_calls"] = True
             if request.tool_choice == "none":
                 body["tool_choice"] = "none"
@@ -192,14 +191,6 @@ class ResponsesProvider:
         if self._summary and level != "none":
             return {**fields, "summary": self._summary}
         return fields
-
-    def _encoded_tools(self, tools: Sequence[ToolSpec]) -> list[Wire]:
-        # Agents of one server mostly share one list, so the last one encoded is worth keeping.
-        seen, encoded = self._tools
-        if len(seen) != len(tools) or any(a is not b for a, b in zip(seen, tools, strict=True)):
-            encoded = encode_tools(tools)
-            self._tools = (tuple(tools), encoded)
-        return encoded
 
 
 def _answers_here(model: str) -> bool:

@@ -7,10 +7,8 @@ alone carry the whole encrypted reasoning. Nothing is repaired (providers note, 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-
-import msgspec
 
 from bamboo_mcp.domain.messages import (
     Block,
@@ -20,7 +18,7 @@ from bamboo_mcp.domain.messages import (
     TextBlock,
     ToolCallBlock,
 )
-from bamboo_mcp.domain.provider_errors import BadToolJson, ProviderFailure, Truncated
+from bamboo_mcp.domain.provider_errors import ProviderFailure, Truncated
 from bamboo_mcp.domain.stream import (
     BlockDone,
     Chunk,
@@ -31,6 +29,7 @@ from bamboo_mcp.domain.stream import (
     ToolCallChunk,
 )
 from bamboo_mcp.domain.usage import NO_USAGE, Usage
+from bamboo_mcp.providers.arguments import BadCall, bad_tool_json, checked_arguments
 from bamboo_mcp.providers.faults import Faults
 from bamboo_mcp.providers.openai.responses_payload import EXT
 
@@ -53,9 +52,12 @@ class Fold:
         self._open: dict[int, str] = {}
         self._shown: set[int] = set()
         """Items of which some text or argument was handed on in deltas."""
-        self._blocks: list[Block] = []
+        self._blocks: list[Block | None] = []
+        """None in the place of an item that is not kept."""
+        self._bare: tuple[int, ToolCallBlock] | None = None
+        """A call without arguments, held back until it is sure that they were not cut off."""
         self._refusal = ""
-        self._bad_json: BadToolJson | None = None
+        self._bad_call: BadCall | None = None
         self.started = False
         """True once a chunk was handed on."""
 
@@ -110,12 +112,21 @@ class Fold:
         return ()  # also for a kind of event that is newer than we are
 
     def _begin(self, index: int, item: Any) -> Iterable[Chunk]:
+        released = self._release()
         self._open[index] = item.type
         if item.type != "function_call":
+            return released
+        return (*released, ToolCallChunk(index=index, id=item.call_id, name=item.name))
+
+    def _release(self) -> tuple[Chunk, ...]:
+        if self._bare is None:
             return ()
-        return (ToolCallChunk(index=index, id=item.call_id, name=item.name),)
+        (index, block), self._bare = self._bare, None
+        self._blocks.append(block)
+        return (BlockDone(index=index, block=block),)
 
     def _finish(self, index: int, raw: dict[str, Any]) -> Iterator[Chunk]:
+        yield from self._release()
         block: Block | None
         match raw.get("type"):
             case "message":
@@ -130,8 +141,11 @@ class Fold:
                     yield ToolCallChunk(index=index, arguments_json=block.arguments_json)
             case _:
                 block = OpaqueBlock(provider=self._faults.name, raw=raw)
+        if isinstance(block, ToolCallBlock) and not raw.get("arguments"):
+            self._bare = (index, block)
+            return
+        self._blocks.append(block)
         if block is not None:
-            self._blocks.append(block)
             yield BlockDone(index=index, block=block)
 
     def _message(self, raw: dict[str, Any]) -> TextBlock | None:
@@ -149,20 +163,14 @@ class Fold:
 
     def _call(self, raw: dict[str, Any]) -> ToolCallBlock | None:
         text = raw.get("arguments") or "{}"
-        problem = "is not an object"
         try:
-            value = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            value, problem = None, str(error)
-        if not isinstance(value, dict) or raw.get("status") == "incomplete":
+            checked_arguments(raw["name"], text)
+            if raw.get("status") == "incomplete":
+                raise BadCall(f"broke off its call of {raw['name']!r} after {text[:200]!r}")
+        except BadCall as error:
             # Only remembered: an answer cut off by its token limit ends like this too, and then
             # that is the reason to tell.
-            self._bad_json = BadToolJson(
-                f"{self._origin} called {raw['name']!r} with arguments that are not a "
-                f"JSON object ({problem}): {text[:200]!r}",
-                hint="Ask again; if it happens often, give the tool a simpler schema.",
-                provider=self._faults.name,
-            )
+            self._bad_call = error
             return None
         extra = {
             key: value
@@ -179,17 +187,19 @@ class Fold:
     def _complete(self, response: Any) -> Iterable[Chunk]:
         if self._open:
             raise self.truncated()
-        if self._bad_json is not None:
-            self._bad_json.started = self.started
-            raise self._bad_json
+        if self._bad_call is not None:
+            raise bad_tool_json(self._origin, self._bad_call, started=self.started)
+        released = self._release()
         if self._refusal:
-            return (self._stop(response, "refusal", self._refusal),)
+            return (*released, self._stop(response, "refusal", self._refusal))
         calls = any(isinstance(block, ToolCallBlock) for block in self._blocks)
-        return (self._stop(response, "tool_use" if calls else "end"),)
+        return (*released, self._stop(response, "tool_use" if calls else "end"))
 
     def _cut_short(self, response: Any) -> Iterator[Chunk]:
         """The answer ends early, and legally so; items half written that were never finished are
-        whole enough when the response holds them."""
+        whole enough when the response holds them. A last call without arguments is not: the cut
+        may have come before them, and then not even the service knows it for half a call."""
+        self._bare = None
         output = response.output or []
         for index in sorted(self._open):
             if index < len(output) and output[index].type == self._open[index] == "message":
@@ -214,13 +224,8 @@ class Fold:
         )
 
     def _stop(self, response: Any, reason: StopReason, detail: str = "") -> Stop:
-        blocks = self._blocks
-        if reason == "refusal":
-            # Nobody runs the calls of an answer that was refused, and every call needs its output.
-            blocks = [block for block in blocks if not isinstance(block, ToolCallBlock)]
-        message = Message(
-            role="assistant", blocks=tuple(blocks), origin=self._origin, at=time.time()
-        )
+        blocks = _kept(self._blocks, calls=reason != "refusal")
+        message = Message(role="assistant", blocks=blocks, origin=self._origin, at=time.time())
         return Stop(
             message=message,
             reason=reason,
@@ -229,6 +234,25 @@ class Fold:
             response_id=response.id or "",
             detail=detail,
         )
+
+
+def _kept(blocks: Sequence[Block | None], *, calls: bool) -> tuple[Block, ...]:
+    """Nobody runs the `calls` of an answer that was refused, and every call needs its output. The
+    thoughts before what is left out go with it: the service takes none without the item it led to.
+    Only those at the end may stay and be read; they are no more sent than any last thought.
+    """
+    kept: list[Block] = []
+    led_nowhere = 0
+    for block in blocks:
+        if block is None or (not calls and isinstance(block, ToolCallBlock)):
+            led_nowhere = len(kept)
+            continue
+        while led_nowhere and isinstance(kept[led_nowhere - 1], ReasoningBlock):
+            led_nowhere -= 1
+            del kept[led_nowhere]
+        led_nowhere = 0
+        kept.append(block)
+    return tuple(kept)
 
 
 def _thoughts(raw: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,15 +19,20 @@ from bamboo_mcp.domain.messages import (
     ToolResultBlock,
 )
 from bamboo_mcp.domain.tools import ToolSpec
-from bamboo_mcp.providers.conversations import Wire, in_words, is_own
+from bamboo_mcp.providers.conversations import (
+    NO_DETAILS,
+    OpenCalls,
+    Wire,
+    in_words,
+    is_own,
+    wire_id,
+)
 
 EXT = "openai"
 """The key under which a block's raw form is kept in `ext`."""
 
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_BAD_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_KEY = 64
-"""Characters, of call ids and of cache keys."""
 
 
 class Encoder:
@@ -42,8 +46,19 @@ class Encoder:
     def __init__(self, provider: str, model: str) -> None:
         self._provider = provider
         self._model = model
+        self._calls = OpenCalls()
 
     def extend(self, wire: list[Wire], message: Message) -> None:
+        for one in self._calls.follow(message):
+            self._add(wire, one)
+
+    def close(self, wire: list[Wire]) -> bool:
+        rest = self._calls.rest()
+        for message in rest:
+            self._add(wire, message)
+        return bool(rest)
+
+    def _add(self, wire: list[Wire], message: Message) -> None:
         match message.role:
             case "assistant":
                 wire += self._assistant(message)
@@ -55,10 +70,18 @@ class Encoder:
 
     def _assistant(self, message: Message) -> list[Wire]:
         own = is_own(message, self._provider, self._model)
-        items = [item for b in message.blocks if (item := self._item(b, own)) is not None]
-        # An answer cut off while thinking leaves a thought that led to nothing.
-        while items and items[-1]["type"] == "reasoning":
-            items.pop()
+        items: list[Wire] = []
+        thoughts: list[Wire] = []
+        for block in message.blocks:
+            item = self._item(block, own)
+            if isinstance(block, ReasoningBlock):
+                thoughts += [item] if item is not None else []
+                continue
+            if item is not None:
+                items += [*thoughts, item]
+            # Else they led to something that does not go out, and so they do not either.
+            thoughts = []
+        # What is left led to nothing: the answer was cut off while thinking.
         return items
 
     def _item(self, block: Block, own: bool) -> Wire | None:
@@ -71,7 +94,7 @@ class Encoder:
                 return {
                     **(block.ext.get(EXT, {}) if own else {}),
                     "type": "function_call",
-                    "call_id": _call_id(block.id),
+                    "call_id": wire_id(block.id),
                     "name": block.name,
                     "arguments": block.arguments_json or "{}",
                 }
@@ -140,8 +163,8 @@ def _output(block: ToolResultBlock) -> Wire:
     else:
         output = "\n".join(part["text"] for part in _parts(block.content))
         if block.is_error and not _begins_as_error(output):
-            output = f"Error: {output or 'the tool said nothing'}"
-    return {"type": "function_call_output", "call_id": _call_id(block.call_id), "output": output}
+            output = f"Error: {output}" if output else NO_DETAILS
+    return {"type": "function_call_output", "call_id": wire_id(block.call_id), "output": output}
 
 
 def _begins_as_error(text: str) -> bool:
@@ -174,12 +197,3 @@ def _image(image: ImageBlock) -> Wire:
     else:
         return _text(f"[an image of type {image.media_type}, not shown]")
     return {"type": "input_image", "image_url": url, "detail": "auto"}
-
-
-def _call_id(call_id: str) -> str:
-    """Ids of other vendors may be longer than this API takes, or of other characters; whatever has
-    to be changed gets a hash, so that two ids never become one."""
-    safe = _BAD_ID.sub("_", call_id)
-    if safe == call_id and 0 < len(safe) <= _LONGEST_KEY:
-        return call_id
-    return f"{safe[:40]}_{hashlib.sha256(call_id.encode(errors='replace')).hexdigest()[:20]}"

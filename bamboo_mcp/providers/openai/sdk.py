@@ -5,6 +5,7 @@ The SDK takes half a second to import, so this module loads when such a model is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import httpx2
@@ -14,6 +15,7 @@ from bamboo_mcp.contributions import ProviderConfig
 from bamboo_mcp.domain.provider_errors import ProviderFailure
 from bamboo_mcp.providers.addresses import direct_client
 from bamboo_mcp.providers.faults import Faults
+from bamboo_mcp.providers.sdk_headers import keep_back
 
 SDK_ERRORS = (openai.OpenAIError, httpx2.TransportError, httpx2.InvalidURL)
 
@@ -32,9 +34,11 @@ def make_client(
     (OPENAI_ORG_ID, OPENAI_PROJECT_ID), any other server none.
     """
     base_url = config.base_url or "https://api.openai.com/v1"
+    # The SDK refuses an empty key, and would look for one in the environment.
+    key = config.api_key.reveal() or "-"
+    own = config.base_url in ("", os.environ.get("OPENAI_BASE_URL", "").strip())
     client = openai.AsyncOpenAI(
-        # The SDK refuses an empty key, and would look for one in the environment.
-        api_key=config.api_key.reveal() or "-",
+        api_key=key,
         base_url=base_url,
         max_retries=0,
         timeout=httpx2.Timeout(stall_timeout_s, connect=10.0, pool=30.0),
@@ -44,7 +48,8 @@ def make_client(
         http_client=direct_client(base_url)
         or openai.DefaultAsyncHttpx2Client(follow_redirects=False),
     )
-    if config.base_url:
+    keep_back(client, "OPENAI_CUSTOM_HEADERS", headers, own_service=own)
+    if not own:
         client.organization = organization or None
         client.project = project or None
     client.admin_api_key = None  # from the environment too, and never ours to send

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 from bamboo_mcp.testing.fake_llm.server import FakeCall, FakeError, FakeLLM, FakeReply, Seen, sse
 
 _USAGE = {"input_tokens": 10, "output_tokens": 1}
+_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 class AnthropicDialect:
@@ -149,6 +151,8 @@ def _bad_content(role: str, blocks: list[dict[str, Any]], waiting: set[str]) -> 
         return "text content blocks must contain non-whitespace text"
     if role == "assistant" and blocks[-1]["type"] in ("thinking", "redacted_thinking"):
         return "the final block in an assistant message cannot be thinking"
+    if problem := _bad_calls(blocks) or _bad_results(blocks):
+        return problem
     answered = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
     if waiting - answered:
         return f"tool_use ids without tool_result blocks right after: {sorted(waiting - answered)}"
@@ -156,3 +160,25 @@ def _bad_content(role: str, blocks: list[dict[str, Any]], waiting: set[str]) -> 
         return f"tool_result for an unknown tool_use: {sorted(answered - waiting)}"
     kinds = [block["type"] == "tool_result" for block in blocks]
     return "" if kinds == sorted(kinds, reverse=True) else "tool_result blocks must come first"
+
+
+def _bad_calls(blocks: list[dict[str, Any]]) -> str:
+    ids = [block["id"] for block in blocks if block["type"] == "tool_use"]
+    if any(not _ID.fullmatch(one) for one in ids):
+        return f"tool_use.id: String should match pattern '{_ID.pattern}'"
+    return "" if len(set(ids)) == len(ids) else "tool_use ids must be unique"
+
+
+def _bad_results(blocks: list[dict[str, Any]]) -> str:
+    for block in blocks:
+        if block["type"] != "tool_result":
+            continue
+        content = block.get("content") or []
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if any(part["type"] == "text" and not part["text"].strip() for part in parts):
+            return "tool_result: text content blocks must contain non-whitespace text"
+        if block.get("is_error") and not parts:
+            return "tool_result: content cannot be empty if `is_error` is true"
+        if block.get("is_error") and any(part["type"] != "text" for part in parts):
+            return "tool_result: all content must be type `text` if `is_error` is true"
+    return ""

@@ -68,7 +68,7 @@ def test_what_was_sent_does_not_change_under_the_reader() -> None:
 
 def test_an_unknown_result_still_goes_out_under_its_own_id() -> None:
     wire: list[Wire] = []
-    result = ToolResultBlock(call_id="lost:1", name="look", content=(TextBlock(text="x"),))
+    result = ToolResultBlock(call_id="lost_1", name="look", content=(TextBlock(text="x"),))
     _encoder(MODEL).extend(wire, Message(role="user", blocks=(result,)))
     assert wire == [{"role": "tool", "tool_call_id": "lost_1", "content": "x"}]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 
@@ -10,9 +12,9 @@ from bamboo_mcp.domain.provider_errors import (
     BadToolJson,
     ProviderFailure,
 )
-from bamboo_mcp.domain.stream import BlockDone, Chunk
+from bamboo_mcp.domain.stream import BlockDone, Chunk, Stop
 from bamboo_mcp.testing.fake_llm.server import FakeCall, FakeReply
-from tests.providers.openai.responses_at import a_request, ask, openai_and_fake
+from tests.providers.openai.responses_at import MODEL, a_request, ask, openai_and_fake, read
 
 ASK = a_request([user_message("hello")])
 
@@ -71,3 +73,61 @@ async def test_a_whole_call_before_the_token_limit_is_made() -> None:
         stop = await ask(provider, ASK)
     assert [call.id for call in stop.message.tool_calls] == ["call_1"]
     assert stop.reason == "max_tokens"
+
+
+def _calls(*statuses: str | None, ends: str) -> FakeReply:
+    """Calls whose arguments never came, the way a server marks them, and how the answer ends."""
+    events: list[dict[str, Any]] = []
+    output: list[dict[str, Any]] = []
+    for index, status in enumerate(statuses):
+        item = {"type": "function_call", "id": f"fc_{index}", "call_id": f"call_{index}"}
+        item |= {"name": "delete_all", "arguments": ""} | ({"status": status} if status else {})
+        at = {"output_index": index, "item": item}
+        events.append({"type": "response.output_item.added", **at})
+        events.append({"type": "response.output_item.done", **at})
+        output.append(item)
+    response: dict[str, Any] = {"id": "r", "model": MODEL, "output": output, "usage": None}
+    if ends == "incomplete":
+        response["incomplete_details"] = {"reason": "max_output_tokens"}
+    events.append({"type": f"response.{ends}", "response": response})
+    return FakeReply(extra_events=tuple(events))
+
+
+async def _stop(reply: FakeReply) -> Stop:
+    async with openai_and_fake() as (provider, server):
+        server.reply(reply)
+        chunks = await read(provider, ASK)
+    stop = chunks[-1]
+    assert isinstance(stop, Stop)
+    # A stream that is cancelled before its end keeps the same.
+    assert tuple(one.block for one in chunks if isinstance(one, BlockDone)) == stop.message.blocks
+    return stop
+
+
+@pytest.mark.parametrize("status", ["completed", "in_progress", "incomplete", None])
+async def test_a_call_cut_before_its_arguments_is_not_made_whatever_it_is_marked_as(
+    status: str | None,
+) -> None:
+    stop = await _stop(_calls(status, ends="incomplete"))
+    assert (stop.reason, stop.message.blocks) == ("max_tokens", ())
+
+
+async def test_only_the_last_call_can_have_been_cut() -> None:
+    stop = await _stop(_calls("completed", "completed", ends="incomplete"))
+    assert [call.id for call in stop.message.tool_calls] == ["call_0"]
+
+
+@pytest.mark.parametrize("status", ["completed", None])
+async def test_calls_without_parameters_are_made_when_nothing_was_cut(status: str | None) -> None:
+    stop = await _stop(_calls(status, status, ends="completed"))
+    assert stop.reason == "tool_use"
+    assert [(call.id, call.arguments_json) for call in stop.message.tool_calls] == [
+        ("call_0", "{}"),
+        ("call_1", "{}"),
+    ]
+
+
+async def test_a_call_marked_as_incomplete_in_a_complete_answer_is_a_failure() -> None:
+    failure, _ = await _failure(_calls("incomplete", ends="completed"))
+    assert type(failure) is BadToolJson
+    assert "broke off its call of 'delete_all'" in failure.message
