@@ -10,6 +10,8 @@ import anyio
 
 from bamboo_mcp.agent.call_contexts import CallContexts
 from bamboo_mcp.agent.clock import RunClock
+from bamboo_mcp.agent.dialogue import Dialogue
+from bamboo_mcp.agent.limits import RunLimits
 from bamboo_mcp.agent.loop import Loop, Stopped
 from bamboo_mcp.agent.money import Money
 from bamboo_mcp.agent.prompt import log_prompt, system_prompt
@@ -113,12 +115,12 @@ class Agent:
             return Outcome(status=status, error_code=code, error=words)
         return Outcome(
             status=status,
-            text=loop.text,
+            text=loop.dialogue.text,
             error_code=code,
             error=words,
             usage=loop.limits.usage,
             rounds=loop.rounds,
-            model=loop.origin,
+            model=loop.dialogue.origin,
             cost_usd=loop.limits.cost_usd,
             undelivered=loop.unread,
             goal=None if loop.goal is None else loop.goal.status,
@@ -155,28 +157,36 @@ class Agent:
             output = OutputCheck(request.output_schema)
             system += f"\n\n{wanted(request.output_schema)}"
         _log_start(request, f"{provider.name}:{model}", system)
-        loop = Loop(
+        limits = RunLimits(request.limits, clock)
+        if extras is not None:
+            extras.side.spend = limits.spend
+        dialogue = Dialogue(
             request,
             provider=provider,
             model=model,
             caps=caps,
             sizing_of=self._models.sizing,
             money=money,
+            limits=limits,
             system=system,
+            specs=specs,
+            conversation=conversation,
+            emit=emit,
+            compactor=self._compactor,
+        )
+        return Loop(
+            request,
+            dialogue=dialogue,
+            limits=limits,
             tools=tools,
             specs=specs,
             contexts=CallContexts(request, questions=self._questions, emit=emit, clock=clock),
-            conversation=conversation,
             inbox=inbox,
             emit=emit,
-            compactor=self._compactor,
             clock=clock,
             goal=None if extras is None else extras.goal,
             output=output,
         )
-        if extras is not None:
-            extras.side.spend = loop.limits.spend
-        return loop
 
     def _extras(self, request: RunRequest, money: Money, emit: Emit) -> Extras:
         from bamboo_mcp.agent.extras import Extras  # late: most runs have none of it
