@@ -123,10 +123,20 @@ def _catalog(settings: Settings, host: PluginHost, wrap: Wrap | None) -> Provide
         host.providers,
         providers=settings.providers,
         roles={role: getattr(chosen, role) for role in ROLES},
-        fallbacks={role: getattr(chosen, f"{role}_fallbacks") for role in ROLES},
+        fallbacks={role: fallbacks_of(settings, role) for role in ROLES},
         local=chosen.local,
         wrap=wrap,
     )
+
+
+def fallbacks_of(settings: Settings, role: str) -> Sequence[str]:
+    """Not for a model that was named on the command line: it, and no other, is what is wanted."""
+    key = f"models.{role}"
+    named = settings.source_of(key).startswith("--")
+    if named and not settings.source_of(f"{key}_fallbacks").startswith("--"):
+        return ()
+    names: Sequence[str] = getattr(settings.models, f"{role}_fallbacks")
+    return names
 
 
 def _assemble(

@@ -119,7 +119,7 @@ def _line_of(event: RunEvent) -> str:
         case ToolFinished(tool=tool, is_error=True, preview=preview):
             return f"✗ {printable(tool)}: {short(_message(preview), LINE)}"
         case ProviderWaiting(delay_s=delay, reason=reason):
-            return f"… waiting {delay:.0f} s: {short(reason, LINE)}"
+            return f"… waiting {delay:.{0 if delay >= 1 else 1}f} s: {short(reason, LINE)}"
         case ModelReplaced(failed=failed, model=model, reason=reason):
             return f"! {failed} cannot answer, {model} goes on: {short(reason, LINE)}"
         case LimitNear(limit=limit, value=value, final=final):

@@ -11,6 +11,7 @@ import msgspec
 
 from bamboo_mcp.control.answers import Part, said
 from bamboo_mcp.control.caller import caller_of
+from bamboo_mcp.control.models import full_name
 from bamboo_mcp.control.notices import NoticeBoard
 from bamboo_mcp.domain.errors import BambooError
 from bamboo_mcp.domain.tools import ToolSpec
@@ -142,7 +143,7 @@ class HealthTools:
             return Readiness(default=self._default_model, ready=[], missing=missing)
         return Readiness(
             default=self._default_model,
-            ready=[entry.name for entry in menu if entry.ready],
+            ready=[full_name(entry.provider, entry.name) for entry in menu if entry.ready],
             missing={entry.provider: entry.missing for entry in menu if not entry.ready},
         )
 

@@ -41,11 +41,23 @@ class ModelMenu(Part, frozen=True, kw_only=True):
 
     def as_text(self) -> str:
         lines = [
-            f"{one.model}: {'ready' if one.ready else 'not ready: ' + one.missing} "
-            f"({one.context_window:,} tokens)"
+            f"{full_name(one.provider, one.model)}: ready ({one.context_window:,} tokens)"
             for one in self.models
+            if one.ready
         ]
+        lacking: dict[tuple[str, str], list[str]] = {}
+        for one in self.models:
+            if not one.ready:
+                lacking.setdefault((one.provider, one.missing), []).append(one.model)
+        for (provider, missing), names in lacking.items():
+            known = ", ".join(name for name in names if name)
+            lines.append(f"{provider} is not ready: {missing}{f' ({known})' if known else ''}")
         return said(lines or ["No models are known."], self.notices)
+
+
+def full_name(provider: str, model: str) -> str:
+    """As `spawn_subagent` takes it; some providers say it like that themselves."""
+    return model if model.startswith(f"{provider}:") else f"{provider}:{model}"
 
 
 class ModelTools:

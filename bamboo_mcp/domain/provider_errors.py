@@ -22,6 +22,7 @@ From the providers note, section 3:
 from __future__ import annotations
 
 from bamboo_mcp.domain.errors import ProviderError
+from bamboo_mcp.domain.usage import NO_USAGE, Usage
 
 
 class ProviderFailure(ProviderError):
@@ -93,8 +94,11 @@ class ServerFailed(ProviderFailure):
 
 
 class BadToolJson(ProviderFailure):
+    """`usage` is what the answer cost all the same."""
+
     code = "bad_tool_json"
     retryable = True
+    usage: Usage = NO_USAGE
 
 
 class Refused(ProviderFailure):

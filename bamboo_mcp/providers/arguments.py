@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from bamboo_mcp.domain.provider_errors import BadToolJson
+from bamboo_mcp.domain.usage import NO_USAGE, Usage
 
 
 class BadCall(Exception):
@@ -31,11 +32,15 @@ def checked_arguments(name: str, text: str) -> dict[str, Any]:
     )
 
 
-def bad_tool_json(origin: str, problem: object, *, started: bool = False) -> BadToolJson:
+def bad_tool_json(
+    origin: str, problem: object, *, started: bool = False, usage: Usage = NO_USAGE
+) -> BadToolJson:
     """The failure of an answer with such a call. `origin` is `provider:model`."""
-    return BadToolJson(
+    failure = BadToolJson(
         f"{origin} {problem}",
         hint="Ask again; if it happens often, give the tool a simpler schema.",
         provider=origin.partition(":")[0],
         started=started,
     )
+    failure.usage = usage
+    return failure

@@ -186,6 +186,8 @@ class ProviderCatalog:
             setting = ""
         if not name:
             setting, name = "models.primary", self._roles.get("primary", "").strip()
+        if name in ROLES:  # a role in the place of the primary model, as `--model fast` says
+            setting, name = f"models.{name}", self._roles.get(name, "").strip()
         if not name:
             return None
         found = self._named(name)
@@ -219,7 +221,7 @@ class ProviderCatalog:
             return UnknownModel(f"{name!r}{place}: {instance.missing()}", hint=self._known_hint())
         names = [*self._instances, *(n for i in self._instances.values() for n in i.full_names())]
         bare = [model for i in self._instances.values() for model in i.known_models()]
-        close = difflib.get_close_matches(name, [*names, *bare], n=3)
+        close = difflib.get_close_matches(name, list(dict.fromkeys([*names, *bare])), n=3)
         meant = f"; did you mean {' or '.join(close)}?" if close else ""
         return UnknownModel(f"there is no model {name!r}{place}{meant}", hint=self._known_hint())
 

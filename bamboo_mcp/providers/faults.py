@@ -129,7 +129,8 @@ def kind_of(
 def describe(kind: type[ProviderFailure], provider: str, status: int | None, text: str) -> str:
     """One sentence for the caller: who, what, with which words."""
     code = f" (status {status})" if status is not None and status != 200 else ""
-    said = f": {text.strip()[:500]}" if text.strip() else ""
+    words = text.strip()[:500].rstrip(".")
+    said = f": {words}" if words else ""
     return f"{provider} {_REASONS[kind]}{code}{said}"
 
 
@@ -212,10 +213,11 @@ class Faults:
     ) -> TransportFailed:
         """There was no answer, or it broke off. `error` is the SDK's or the HTTP client's."""
         if timed_out or isinstance(error, httpx2.TimeoutException):
-            problem = "did not answer in time"
+            problem = "did not answer in time (options.stall_timeout_s says how long is waited)"
         else:
             cause = error.__cause__ or error
-            broke = isinstance(cause, httpx2.RemoteProtocolError | httpx2.ReadError)
+            broken = httpx2.RemoteProtocolError | httpx2.ReadError
+            broke = isinstance(cause, broken) or isinstance(error, broken)
             problem = "broke off the connection" if broke else "could not be reached"
             problem += f": {cause}" if str(cause) else ""
         return TransportFailed(
@@ -253,6 +255,7 @@ class Faults:
 
 
 _HINTS: dict[type[ProviderFailure], str] = {
-    AuthenticationFailed: "Check the key; `bamboo-mcp models` shows which one is in use.",
+    AuthenticationFailed: "Check the key: providers.NAME.api_key in the settings says where it is "
+    "(`bamboo-mcp config show`), else the variable that the vendor's own tools read.",
     ContextOverflow: "Start a new conversation, or give less.",
 }

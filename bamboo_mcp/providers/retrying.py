@@ -16,7 +16,13 @@ import anyio
 
 from bamboo_mcp.domain.events import ProviderWaiting
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelFacts, ModelRequest
-from bamboo_mcp.domain.provider_errors import AuthenticationFailed, ProviderFailure, Truncated
+from bamboo_mcp.domain.provider_errors import (
+    AuthenticationFailed,
+    Overloaded,
+    ProviderFailure,
+    RateLimited,
+    Truncated,
+)
 from bamboo_mcp.domain.stream import Chunk, Stop
 from bamboo_mcp.ports import Notify, Provider
 from bamboo_mcp.providers.served import Served
@@ -27,6 +33,9 @@ Renew = Callable[[Provider, AuthenticationFailed], Awaitable[None]]
 """Raises when there is no other key than the one that this provider was refused with."""
 
 IMPATIENT_S = 5.0
+FULL_PATIENCE, FULL_ATTEMPTS = 5, 2
+"""A service that is full stays so for a while: its callers wait so many times longer, and try twice
+more (2, 4, 8 and 16 s, about)."""
 
 
 class Retrying:
@@ -132,10 +141,12 @@ class Retrying:
 
     def _delay(self, failure: ProviderFailure, attempt: int, *, patient: bool) -> float | None:
         """Seconds until the next attempt; None when there is to be none."""
-        attempts = self._attempts if patient else min(self._attempts, 2)
+        full = isinstance(failure, Overloaded | RateLimited)
+        attempts = self._attempts + full * FULL_ATTEMPTS if patient else min(self._attempts, 2)
         if not failure.retryable or failure.started or attempt >= attempts:
             return None
-        delay = self._first_delay_s * float(2 ** (attempt - 1)) * (0.5 + random.random() / 2)
+        first = self._first_delay_s * (FULL_PATIENCE if full and patient else 1)
+        delay = first * float(2 ** (attempt - 1)) * (0.5 + random.random() / 2)
         if failure.retry_after_s is not None:
             delay = max(delay, failure.retry_after_s + delay / 4)
         if delay > IMPATIENT_S and not patient:

@@ -69,7 +69,8 @@ async def folded(
     except sdk_errors as error:
         raise failure(error, started=fold.started) from None
     except (ValueError, AttributeError, TypeError, KeyError) as error:
-        logger.exception("%s sent a stream that cannot be read", faults.name)
+        # For the log file: it is no fault of ours, and the caller is told in words.
+        logger.info("%s sent a stream that cannot be read", faults.name, exc_info=True)
         raise faults.unreadable(error, started=fold.started) from None
     if stop is None:
         raise fold.truncated()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 import anyio.lowlevel
@@ -21,8 +21,10 @@ from bamboo_mcp.domain.events import (
 )
 from bamboo_mcp.domain.ids import LOCAL, SubagentId
 from bamboo_mcp.domain.messages import Message, ToolCallBlock, ToolResultBlock
-from bamboo_mcp.domain.models import ModelCaps
+from bamboo_mcp.domain.models import ModelCaps, ModelRequest
+from bamboo_mcp.domain.provider_errors import BadToolJson
 from bamboo_mcp.domain.runs import Limits
+from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import ToolContext
 from bamboo_mcp.testing.harness import Harness, open_harness
 from bamboo_mcp.testing.scripted import Call, Fault, ScriptedProvider, Step, Tokens
@@ -417,3 +419,19 @@ async def test_the_calls_of_an_answer_that_was_refused_are_answered_unrun() -> N
     (answer,) = messages[-1].blocks
     assert isinstance(answer, ToolResultBlock)
     assert answer.is_error
+
+
+async def test_what_an_answer_with_a_broken_call_cost_is_counted() -> None:
+    broken = BadToolJson("x:y wrote half a call", provider="x")
+    broken.usage = Usage(input=1_000, output=500)
+
+    class Breaks(ScriptedProvider):
+        def stream(self, request: ModelRequest, **more: Any) -> Any:
+            if len(request.messages) == 1:
+                raise broken
+            return super().stream(request, **more)
+
+    async with open_harness(Breaks(Step(text="fine", usage=Tokens(input=10, output=2)))) as harness:
+        outcome = await harness.run("go")
+    assert (outcome.status, outcome.text) == ("completed", "fine")
+    assert (outcome.usage.input, outcome.usage.output) == (1_010, 502)

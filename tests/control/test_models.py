@@ -70,7 +70,7 @@ async def test_each_model_says_whether_it_is_ready_or_what_is_missing() -> None:
         "missing": "set ANTHROPIC_API_KEY",
     }
     assert (echo["ready"], echo["price"]) == (True, {"input": None, "output": None})
-    assert "anthropic:large: not ready: set ANTHROPIC_API_KEY" in result.text
+    assert "anthropic is not ready: set ANTHROPIC_API_KEY (anthropic:large)" in result.text
     assert "offline:echo: ready" in result.text
 
 

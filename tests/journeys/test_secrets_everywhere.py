@@ -84,9 +84,8 @@ def faults() -> Iterator[Fault]:
 
 def retried_faults() -> Iterator[Fault]:
     """What is tried three times: slow, and the same for every form of a key."""
-    for status, error_type in ((500, "api_error"), (529, "overloaded_error")):
-        yield f"{status} again and again", "error", (refusal(status, error_type),) * 3
-    said = FakeError(type="overloaded_error", message=f"too much, {KEY}")
+    yield "500 again and again", "error", (refusal(500, "api_error"),) * 3
+    said = FakeError(type="api_error", message=f"too much, {KEY}")
     reply = FakeReply(fault="error_event", after=1, error=said)
     yield "an error before anything is said", "error", (reply,) * 3
     page = FakeReply(document=f"<html><title>{KEY}</title></html>")

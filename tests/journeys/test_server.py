@@ -229,7 +229,7 @@ async def test_health_says_what_is_wrong_and_what_is_missing(tmp_path: Path) -> 
     async with client(place) as agent:
         health = await agent.call("health")
     assert health["workspace"] == str(place.workspace)
-    assert "offline" in health["models"]["ready"]
+    assert "offline:offline" in health["models"]["ready"]
     assert "ANTHROPIC_API_KEY" in str(health["models"]["missing"]) or "pip install" in str(
         health["models"]["missing"]
     )

@@ -285,3 +285,8 @@ async def test_the_address_of_the_environment_is_that_of_the_vendors_own_instanc
         for name in (vendor, "other", "moved"):
             await catalog.resolve(f"{name}:m")
     assert seen == {vendor: "http://proxy.example", "other": "", "moved": "http://moved"}
+
+
+async def test_a_role_in_the_place_of_the_primary_model_is_that_role() -> None:
+    roles = {"primary": "fast", "fast": "offline:offline"}
+    assert await _resolved(_catalog(roles=roles), "") == "offline:offline"

@@ -189,3 +189,20 @@ def test_the_same_conversation_reads_the_same_in_all_three_apis() -> None:
     [result] = by_chat.messages[2].blocks
     assert isinstance(result, ToolResultBlock)
     assert result.is_error
+
+
+def test_who_repeats_a_request_that_failed_tries_again_if_it_is_the_same_and_soon() -> None:
+    now = 0.0
+    histories = Histories(_nobody, clock=lambda: now)
+    request = _request(user_message("hello"))
+
+    def broken(api: str) -> str:
+        turn = histories.turn(request, api=api)
+        turn.end(False)
+        return turn.conversation
+
+    first = broken("chat")
+    assert broken("messages") != first, "another API is another client"
+    assert broken("chat") == first
+    now += 61
+    assert broken("chat") != first, "whoever that was has given up"

@@ -245,7 +245,9 @@ class Fold:
     def _stop(self) -> Stop:
         reason = self._reason or "end"
         if self._bad_call is not None and reason not in _CUT_SHORT:
-            raise bad_tool_json(self._origin, self._bad_call, started=self.started)
+            raise bad_tool_json(
+                self._origin, self._bad_call, started=self.started, usage=self._total()
+            )
         calls = any(isinstance(block, ToolCallBlock) for block in self._blocks)
         message = Message(
             role="assistant", blocks=tuple(self._blocks), origin=self._origin, at=time.time()

@@ -35,6 +35,8 @@ from bamboo_mcp.providers.table import EFFORTS, Knowledge, clamp_effort
 
 logger = logging.getLogger(__name__)
 
+_VENDOR = "https://api.anthropic.com"
+
 OPTIONS = ("cache_ttl", "headers", "keyless", "stall_timeout_s")
 """What `providers.NAME.options` may hold: how long prompts stay cached ("5m", "1h", "" for not at
 all), extra HTTP headers, whether a server of one's own needs no key, and how many seconds of
@@ -68,7 +70,8 @@ class AnthropicProvider:
         stall_s = options.seconds("stall_timeout_s", 300.0)
         self._client = anthropic.AsyncAnthropic(
             api_key=key,
-            base_url=config.base_url or None,
+            # Said in any case: the SDK would read it from the environment for every account.
+            base_url=config.base_url.rstrip("/").removesuffix("/v1") or _VENDOR,
             max_retries=0,
             timeout=httpx2.Timeout(stall_s, connect=10.0, pool=30.0),
             default_headers=headers,

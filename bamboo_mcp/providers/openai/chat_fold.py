@@ -232,7 +232,9 @@ class Fold:
         try:
             calls = self._calls.blocks(cut_short=reason in _CUT_SHORT)
         except BadCall as error:
-            raise bad_tool_json(self._origin, error, started=self.started) from None
+            raise bad_tool_json(
+                self._origin, error, started=self.started, usage=_usage(self._usage)
+            ) from None
         for index, block in calls:
             self._blocks.append(block)
             chunks.append(BlockDone(index=index, block=block))

@@ -188,7 +188,12 @@ class Fold:
         if self._open:
             raise self.truncated()
         if self._bad_call is not None:
-            raise bad_tool_json(self._origin, self._bad_call, started=self.started)
+            raise bad_tool_json(
+                self._origin,
+                self._bad_call,
+                started=self.started,
+                usage=_usage(response.usage),
+            )
         released = self._release()
         if self._refusal:
             return (*released, self._stop(response, "refusal", self._refusal))

@@ -94,7 +94,7 @@ def _said(body: object) -> Mapping[str, object]:
         body = body["error"]
     if isinstance(body, Mapping):
         return body
-    return {"message": body[:500]} if isinstance(body, str) else {}
+    return {"message": body} if isinstance(body, str) else {}
 
 
 def _status(code: object) -> int:

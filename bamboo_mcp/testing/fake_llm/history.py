@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -13,6 +14,8 @@ from bamboo_mcp.domain.messages import Message, ReasoningBlock
 from bamboo_mcp.domain.models import ModelRequest
 
 _MOST_TURNS = 20_000
+TRIES_AGAIN_S = 60.0
+"""A client that tries again does so within this time."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -20,10 +23,12 @@ _encode = msgspec.json.Encoder().encode
 class Turn:
     """One request, the conversation it belongs to, and what became of its answer."""
 
-    __slots__ = ("call_ids", "continued", "conversation", "outcome", "text")
+    __slots__ = ("at", "call_ids", "continued", "conversation", "outcome", "text", "whose")
 
-    def __init__(self, conversation: str) -> None:
+    def __init__(self, conversation: str, at: float, whose: tuple[str, str]) -> None:
         self.conversation = conversation
+        self.at = at
+        self.whose = whose
         self.outcome: Literal["under_way", "received", "broken"] = "under_way"
         self.continued = False
         self.text = ""
@@ -43,20 +48,27 @@ class Histories:
 
     It is the one whose last request is the beginning of this one. A request without such a
     beginning opens a conversation, unless it repeats one whose answer failed: that is the client
-    trying again. Bounded: the oldest turns are forgotten, and `forget` is told of their
-    conversations.
+    trying again, if it does so within `TRIES_AGAIN_S` and by the same API and model. Bounded: the
+    oldest turns are forgotten, and `forget` is told of their conversations.
     """
 
-    def __init__(self, forget: Callable[[str], None], *, most: int = _MOST_TURNS) -> None:
+    def __init__(
+        self,
+        forget: Callable[[str], None],
+        *,
+        most: int = _MOST_TURNS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._forget = forget
         self._most = most
         self._opened = 0
         self._turns: OrderedDict[bytes, list[Turn]] = OrderedDict()
         self._alive: dict[str, int] = {}
 
-    def turn(self, request: ModelRequest, *, is_retry: bool = False) -> Turn:
-        digests = _digests(request)
-        turn = Turn(self._conversation(request, digests, is_retry))
+    def turn(self, request: ModelRequest, *, api: str = "", is_retry: bool = False) -> Turn:
+        digests, whose = _digests(request), (api, request.model)
+        turn = Turn(self._conversation(request, digests, whose, is_retry), self._clock(), whose)
         self._turns.setdefault(digests[-1], []).append(turn)
         self._turns.move_to_end(digests[-1])
         self._alive[turn.conversation] = self._alive.get(turn.conversation, 0) + 1
@@ -66,9 +78,17 @@ class Histories:
                 self._release(one)
         return turn
 
-    def _conversation(self, request: ModelRequest, digests: Sequence[bytes], is_retry: bool) -> str:
+    def _conversation(
+        self,
+        request: ModelRequest,
+        digests: Sequence[bytes],
+        whose: tuple[str, str],
+        is_retry: bool,
+    ) -> str:
         again = self._turns.get(digests[-1], [])
         for turn in reversed(again):
+            if turn.whose != whose or self._clock() - turn.at > TRIES_AGAIN_S:
+                continue  # somebody else's, or of somebody who has given up
             if turn.outcome == "broken" or (is_retry and not turn.continued):
                 again.remove(turn)
                 self._release(turn, for_good=False)

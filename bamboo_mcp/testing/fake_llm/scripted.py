@@ -85,7 +85,7 @@ class ScriptedReplies:
         vendor = VENDORS[dialect.stream_path]
         request = vendor.decode(seen.body)
         retried = seen.headers.get("x-stainless-retry-count", "0") not in ("", "0")
-        turn = self._histories.turn(request, is_retry=retried)
+        turn = self._histories.turn(request, api=vendor.name, is_retry=retried)
         key = "" if self._in_order else turn.conversation
         asked = Exchange(api=vendor.name, model=request.model, asked=_asked(request))
         try:

@@ -179,7 +179,7 @@ async def test_a_failed_response_without_an_error_is_a_failure_all_the_same() ->
             FakeError(
                 status=400,
                 type="invalid_request_error",
-                message="Your input exceeds the context window of this model.",
+                message="Your input exceeds the context window of this model",
             ),
             ContextOverflow,
         ),
