@@ -19,6 +19,7 @@ from bamboo_mcp.domain.runs import RunRequest
 from bamboo_mcp.domain.stream import Stop
 from bamboo_mcp.domain.tokens import RunningSize, Sizing
 from bamboo_mcp.domain.tools import ToolSpec
+from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Compactor, Conversation, Emit, Provider
 
 
@@ -142,6 +143,12 @@ class Dialogue:
             self._size.change(self._sizing_of(provider, model))
         self._emit(event)
 
+    def spend(self, usage: Usage) -> float | None:
+        """Count an answer, also one that is of no use; what it cost, None when nobody knows."""
+        cost = self._money.of_answer(usage)
+        self._limits.spend(usage, cost)
+        return cost
+
     def _take(self, stop: Stop, round_number: int, *, whole: bool) -> None:
         message = stop.message
         if not message.at:
@@ -153,8 +160,7 @@ class Dialogue:
             )
         self._conversation.append(message)
         self._size.answered(message, stop.usage, whole=whole)
-        cost = self._money.of_answer(stop.usage)
-        self._limits.spend(stop.usage, cost)
+        cost = self.spend(stop.usage)
         self.text = message.text or self.text
         self._emit(
             ModelAnswered(

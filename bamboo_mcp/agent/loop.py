@@ -204,7 +204,8 @@ class Loop:
     def _ask_again(self, error: BadToolJson) -> None:
         """The next round tells the model what was wrong. Raises `error` when it was told before."""
         self._note_read()
-        self.limits.spend(error.usage)
+        if error.usage.total:
+            self.dialogue.spend(error.usage)
         self._bad_json += 1
         if self._bad_json > BAD_JSON_TRIES:
             raise error
