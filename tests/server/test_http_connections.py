@@ -6,7 +6,7 @@ import pytest
 from bamboo_mcp.server.http_connections import Patience
 from tests.server.http_served import Served, served
 
-SHORT = Patience(request_s=0.3, reader_s=0.3, refused_s=0.2, look_every_s=0.05)
+SHORT = Patience(request_s=1.0, reader_s=1.0, refused_s=0.5, look_every_s=0.05)
 KINDS = ("silent", "half a head", "half a body")
 
 
@@ -66,7 +66,7 @@ async def test_an_idle_connection_may_send_its_next_request_byte_by_byte_only_so
 
 
 async def test_a_body_that_comes_slowly_but_steadily_is_taken() -> None:
-    patience = Patience(request_s=0.3, body_bytes=10, look_every_s=0.05)
+    patience = Patience(request_s=1.0, body_bytes=10, look_every_s=0.05)
     async with (
         served(patience=patience) as server,
         server.socket() as client,
