@@ -21,6 +21,7 @@ from bamboo_mcp.domain.secrets import Secret
 from bamboo_mcp.domain.tools import Group
 from bamboo_mcp.domain.value import Value
 from bamboo_mcp.ports import (
+    AtRunEnd,
     EventLog,
     EventSink,
     Execute,
@@ -29,6 +30,7 @@ from bamboo_mcp.ports import (
     Notices,
     Provider,
     Questions,
+    Reserve,
     Runs,
     SessionStore,
     SubagentPort,
@@ -95,6 +97,8 @@ class Services(Value, frozen=True, kw_only=True):
 
     settings: Settings
     home: Path
+    in_memory: bool = False
+    """Nothing is to be written to the home folder."""
     subagents: SubagentPort
     models: Models
     questions: Questions
@@ -103,11 +107,20 @@ class Services(Value, frozen=True, kw_only=True):
     runs: Runs
     health: Callable[[], Awaitable[Mapping[str, Any]]]
     execute: Execute
+    reserve: Reserve | None = None
+    """A session's next run, for `execute`; always there in an app."""
     listen: Callable[[Callable[[EventRecord], None]], Callable[[], None]]
     """Be told of every event of this process as it happens; returns how to stop that.
 
     The listener must neither block nor raise; one that raises is not told any more.
     """
+    start: Callable[..., Awaitable[Any]] | None = None
+    """`TaskGroup.start` of a group that lives as long as the app and is cancelled at its end.
+
+    What runs in it handles its own errors: one that escapes ends the app.
+    """
+    at_run_end: Callable[[AtRunEnd], None] = lambda end: None
+    """Have something ended with each run, before its result is there."""
     notices: Notices | None = None
     """One board for all control tools, so that each notice is told once; None: no notices."""
 

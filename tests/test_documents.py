@@ -71,7 +71,7 @@ def test_the_commands_of_the_readme_run(command: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert (done.stdout + done.stderr).strip()
 
 
 def test_the_json_of_the_readme_and_the_examples_is_json() -> None:

@@ -1,6 +1,8 @@
-"""The bounds of a run: rounds, tokens and seconds, and which tool calls are refused unrun."""
+"""The bounds of a run: rounds, tokens, money, seconds, and which tool calls are refused unrun."""
 
 from __future__ import annotations
+
+import math
 
 from bamboo_mcp.agent.clock import RunClock
 from bamboo_mcp.domain.events import LimitNear
@@ -14,24 +16,40 @@ _NOTHING: frozenset[str] = frozenset()  # one for all: each call of frozenset() 
 
 
 class RunLimits:
-    """Rounds, tokens and time.
+    """Rounds, tokens, money and time.
 
     Near a bound the model is told once; at it, one round without tools is left, except where the
-    bound is 0: then there is none. `max_cost_usd` is carried and not counted here: prices are the
-    run budget's business.
+    bound is 0: then there is none. An answer of unknown cost reaches every bound of money.
     """
 
-    __slots__ = ("_clock", "_limits", "_soft_share", "_warned", "usage")
+    __slots__ = (
+        "_clock",
+        "_limits",
+        "_soft_share",
+        "_unpriced",
+        "_warned",
+        "cost_usd",
+        "usage",
+    )
 
     def __init__(self, limits: Limits, clock: RunClock) -> None:
         self._limits = limits
         self._clock = clock
         self._soft_share = min(limits.soft_share, 1.0)
         self._warned = _NOTHING
+        self._unpriced = False
         self.usage = NO_USAGE
+        self.cost_usd: float | None = None
+        """Of all answers; None before the first one, and once the cost of one is not known."""
 
-    def spend(self, usage: Usage) -> None:
+    def spend(self, usage: Usage, cost_usd: float | None) -> None:
+        """Count one answer."""
         self.usage = self.usage + usage
+        if cost_usd is None:
+            self._unpriced = True
+            self.cost_usd = None
+        elif not self._unpriced:
+            self.cost_usd = cost_usd if self.cost_usd is None else self.cost_usd + cost_usd
 
     def look(self, round_number: int) -> LimitNear | None:
         """The bound that makes `round_number` the last one (`final`), or one that comes near.
@@ -65,6 +83,7 @@ class RunLimits:
         limits, share = self._limits, self._soft_share
         return (
             limits.max_tokens is None
+            and limits.max_cost_usd is None
             and round_number - 1 < limits.max_rounds * share
             and self._clock.elapsed() < limits.timeout_s * share
         )
@@ -77,6 +96,10 @@ class RunLimits:
         ]
         if limits.max_tokens is not None:
             measures.append(("max_tokens", self.usage.total, limits.max_tokens))
+        if (most := limits.max_cost_usd) is not None:
+            spent = math.inf if self._unpriced else self.cost_usd or 0.0
+            if most or spent:  # with no money at all a free model may still be asked
+                measures.append(("max_cost_usd", spent, most))
         return measures
 
 

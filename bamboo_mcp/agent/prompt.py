@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from functools import lru_cache
 
 from bamboo_mcp.domain.questions import PermissionMode
 from bamboo_mcp.domain.runs import RunRequest
+
+logger = logging.getLogger(__name__)
+
+SECTIONS = (
+    "core",
+    "workspace",
+    "mode",
+    "instructions",
+    "goal",
+    "skills",
+    "tool_guide",
+    "memory",
+    "plan",
+)
+"""In the order in which they stand. The last four come from whoever has something to say there."""
 
 _CORE = """\
 You are an agent that works on one task with the tools you are given, until it is done.
@@ -23,16 +40,55 @@ _MODES: dict[PermissionMode, str] = {
 
 
 def system_prompt(request: RunRequest) -> str:
-    return _composed(request.workspace, request.mode, request.system_prompt)
+    goal = request.goal
+    return _composed(
+        request.workspace,
+        request.mode,
+        request.system_prompt,
+        "" if goal is None else goal.text,
+        goal is not None and goal.auto_continue,
+    )
+
+
+def log_prompt(request: RunRequest, prompt: str) -> None:
+    """Which sections the prompt of a run has, with their lengths; its text for debugging only."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    sections = _sections_of(request)
+    lengths = " ".join(f"{name}={len(sections.get(name, ''))}" for name in SECTIONS)
+    logger.info("run %s: system prompt of %d characters: %s", request.run_id, len(prompt), lengths)
+    logger.debug("run %s: the system prompt:\n%s", request.run_id, prompt)
+
+
+def _sections_of(request: RunRequest) -> Mapping[str, str]:
+    goal = request.goal
+    return _sections(
+        request.workspace,
+        request.mode,
+        request.system_prompt,
+        "" if goal is None else goal.text,
+        goal is not None and goal.auto_continue,
+    )
+
+
+def _sections(
+    workspace: str, mode: PermissionMode, own: str, goal: str, declares: bool
+) -> Mapping[str, str]:
+    """By name, those that are there."""
+    sections = {"core": _CORE}
+    if workspace:
+        sections["workspace"] = f"Your workspace is {workspace}. Paths are relative to it."
+    if words := _MODES[mode]:
+        sections["mode"] = words
+    if own:
+        sections["instructions"] = own
+    if goal:
+        sections["goal"] = f"The goal of this run, by which it will be judged:\n{goal}"
+        if declares:
+            sections["goal"] += "\nBefore your final answer say by update_goal how it stands."
+    return sections
 
 
 @lru_cache(maxsize=128)  # runs side by side mostly have the same one: they share its text
-def _composed(workspace: str, mode: PermissionMode, own: str) -> str:
-    parts = [_CORE]
-    if workspace:
-        parts.append(f"Your workspace is {workspace}. Paths are relative to it.")
-    if words := _MODES[mode]:
-        parts.append(words)
-    if own:
-        parts.append(own)
-    return "\n\n".join(parts)
+def _composed(workspace: str, mode: PermissionMode, own: str, goal: str, declares: bool) -> str:
+    return "\n\n".join(_sections(workspace, mode, own, goal, declares).values())

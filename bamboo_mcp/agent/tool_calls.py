@@ -76,13 +76,7 @@ class RoundCalls:
     def blocks(self) -> tuple[ToolResultBlock, ...]:
         """One result for each call, in call order. Call `close` first if the round was cut off."""
         return tuple(
-            ToolResultBlock(
-                call_id=call.id,
-                name=call.name,
-                content=_content(self._answers[position]),
-                is_error=self._answers[position].is_error,
-            )
-            for position, call in enumerate(self._calls)
+            _block(call, self._answers[position]) for position, call in enumerate(self._calls)
         )
 
     async def _run_groups(self, sequential: frozenset[str]) -> None:
@@ -193,6 +187,18 @@ class _ProgressEvents:
 
 def sequential_names(specs: Sequence[ToolSpec]) -> frozenset[str]:
     return frozenset(spec.name for spec in specs if spec.sequential)
+
+
+def unrun_blocks(calls: Sequence[ToolCallBlock], reason: str) -> tuple[ToolResultBlock, ...]:
+    """One result for each call of an answer whose calls are not run at all."""
+    result = error_result("cancelled", reason)
+    return tuple(_block(call, result) for call in calls)
+
+
+def _block(call: ToolCallBlock, result: ToolResult) -> ToolResultBlock:
+    return ToolResultBlock(
+        call_id=call.id, name=call.name, content=_content(result), is_error=result.is_error
+    )
 
 
 def _parse(arguments_json: str) -> dict[str, object] | None:

@@ -25,6 +25,7 @@ SPAWN_TOOLS = (
     "cancel_subagent",
     "get_subagent",
     "list_subagents",
+    "resume_subagent",
 )
 """What a subagent does not have unless it may spawn (reference 10.1)."""
 

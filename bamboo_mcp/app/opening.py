@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from bamboo_mcp.app.crew import Crew, make_crew
 from bamboo_mcp.app.report import report
+from bamboo_mcp.app.sinks import attach_sinks
 from bamboo_mcp.app.storage import Storage, home_storage, memory_storage
 from bamboo_mcp.app.toolbox import Toolbox
 from bamboo_mcp.contributions import Services
@@ -21,11 +23,14 @@ from bamboo_mcp.domain.value import Value
 from bamboo_mcp.plugin_host.host import PluginHost
 from bamboo_mcp.plugin_host.sources import ModuleSource, PluginSource
 from bamboo_mcp.ports import (
+    NO_PARTS,
     EventLog,
     Execute,
     Inbox,
     Models,
     Questions,
+    RunBody,
+    RunParts,
     Runs,
     SessionStore,
     SubagentPort,
@@ -39,6 +44,7 @@ BUILTINS = (
     "bamboo_mcp.builtins.models",
     "bamboo_mcp.builtins.tools",
     "bamboo_mcp.builtins.launchers",
+    "bamboo_mcp.builtins.metrics",
 )
 """In order of precedence; each is a plugin like anybody's."""
 
@@ -55,6 +61,8 @@ class App(Value, frozen=True, kw_only=True):
     models: Models
     sessions: SessionStore
     log: EventLog
+    listen: Callable[..., Callable[[], None]]
+    """`listen(listener, kinds)`: be told of this process's events; see `runs.listeners`."""
     runs: Runs
     questions: Questions
     health: Callable[[], Awaitable[Mapping[str, Any]]]
@@ -89,7 +97,7 @@ async def open_app(
                 if storage.background is not None:
                     await group.start(storage.background)
                 try:
-                    yield _assemble(settings, workspace, storage, host, models, group)
+                    yield _assemble(settings, workspace, storage, host, models, group, files)
                 finally:
                     group.cancel_scope.cancel()
         except BaseExceptionGroup as wrapped:
@@ -138,17 +146,29 @@ def _assemble(
     host: PluginHost,
     models: ProviderCatalog,
     group: TaskGroup,
+    files: ExitStack,
 ) -> App:
     from bamboo_mcp.agent.run import Agent
     from bamboo_mcp.compaction.stop import StopWhenFull
     from bamboo_mcp.permissions.questions import QuestionBroker
+    from bamboo_mcp.runs.endings import RunEndings
     from bamboo_mcp.runs.execution import RunExecution
 
     questions = QuestionBroker(allow_model_approvals=settings.permissions.allow_model_approvals)
-    execution = RunExecution(log=storage.log, sessions=storage.sessions, owner=storage.owner)
+    execution = RunExecution(
+        log=storage.log, sessions=storage.sessions, owner=storage.owner, board=storage.board
+    )
 
-    def execute(request: RunRequest, inbox: Inbox) -> Coroutine[Any, Any, Outcome]:
-        return execution.execute(request, agent, inbox)
+    def execute(
+        request: RunRequest, inbox: Inbox, parts: RunParts = NO_PARTS, /
+    ) -> Coroutine[Any, Any, Outcome]:
+        return execution.execute(request, body_for(parts), inbox, parts)
+
+    def body_for(parts: RunParts) -> RunBody:
+        if parts.tools is None and parts.provider is None:
+            return tidied
+        tools_for = None if parts.tools is None else toolbox.in_place(parts.tools)
+        return endings.around(agent.using(provider=parts.provider, tools_for=tools_for))
 
     async def health() -> Mapping[str, Any]:
         return await report(host, toolbox, workspace)
@@ -162,14 +182,24 @@ def _assemble(
         execution=execution,
         group=group,
     )
-    services = _services(settings, storage, models, questions, crew, execute, health)
+    endings = RunEndings()
+    services = msgspec.structs.replace(
+        _services(settings, storage, models, questions, crew, execute, health),
+        reserve=execution.reserve,
+        start=group.start,
+        at_run_end=endings.add,
+    )
     toolbox = Toolbox(settings, host, services)
     agent = Agent(
-        models=models, tools_for=toolbox.for_run, questions=questions, compactor=StopWhenFull()
+        models=models,
+        tools_for=toolbox.for_run,
+        questions=questions,
+        compactor=StopWhenFull(),
+        roles_said=[role for role in ROLES if getattr(settings.models, role)],
     )
+    tidied = endings.around(agent)
     crew.launchers.update(host.make_launchers(services))
-    for sink in host.make_event_sinks(services).values():
-        services.listen(sink.emit)
+    attach_sinks(host.make_event_sinks(services), storage.log, files)
     return App(
         settings=settings,
         home=storage.home,
@@ -179,6 +209,7 @@ def _assemble(
         models=models,
         sessions=storage.sessions,
         log=storage.log,
+        listen=storage.log.listen,
         runs=storage.board,
         questions=questions,
         health=health,
@@ -202,6 +233,7 @@ def _services(
     return Services(
         settings=settings,
         home=storage.home,
+        in_memory=storage.in_memory,
         subagents=crew.subagents,
         models=models,
         questions=questions,

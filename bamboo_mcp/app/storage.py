@@ -23,6 +23,7 @@ class Storage(Value, frozen=True, kw_only=True):
     sessions: SessionStore
     board: RunBoard
     background: Callable[..., Coroutine[Any, Any, None]] | None = None
+    in_memory: bool = False
 
 
 def memory_storage(home: Path) -> Storage:
@@ -37,6 +38,7 @@ def memory_storage(home: Path) -> Storage:
         log=log,
         sessions=MemorySessionStore(),
         board=RunBoard(log, owner, lambda other: False),
+        in_memory=True,
     )
 
 
@@ -60,7 +62,7 @@ def home_storage(settings: Settings, stack: ExitStack) -> Storage:
     owner = stack.enter_context(hold_owner(home))
     journals = stack.enter_context(Journals(settings.storage.durability))
     log = FileEventLog(home, journals, alive=alive)
-    index = SessionIndex(home)
+    index = SessionIndex(home, kind=settings.storage.index)
     return Storage(
         home=home,
         owner=owner,

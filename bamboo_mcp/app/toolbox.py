@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 from bamboo_mcp.contributions import Services
@@ -12,7 +13,7 @@ from bamboo_mcp.plugin_host.host import PluginHost
 from bamboo_mcp.ports import Policy, ToolExecutor
 from bamboo_mcp.settings import Settings
 from bamboo_mcp.tools.bounded import BoundedExecutor
-from bamboo_mcp.tools.catalogue import Catalogue
+from bamboo_mcp.tools.catalogue import Catalogue, Listed
 from bamboo_mcp.tools.composite import CompositeExecutor
 from bamboo_mcp.tools.cutting import ResultLimits
 from bamboo_mcp.tools.denylist import DenylistExecutor
@@ -35,14 +36,15 @@ class Toolbox:
         permissions = settings.permissions
         self._validators = Validators()
         self.composite = CompositeExecutor(host.tool_members(services))
-        bounded = partial(
+        self._bounds = partial(
             BoundedExecutor,
-            self.composite,
             validators=self._validators,
             timeout_s=limits.tool_timeout_s,
             limits=ResultLimits(text=limits.max_result_chars),
         )
+        bounded = partial(self._bounds, self.composite)
         of_runs = ModePolicy(question_timeout_s=permissions.question_timeout_s)
+        self._of_runs = of_runs
         # A thousand subagents are denied the same few sets of names, and share what is left.
         self._for_runs = lru_cache(maxsize=KEPT_DENYLISTS)(
             partial(DenylistExecutor, self._permitted(bounded(), of_runs))
@@ -63,6 +65,16 @@ class Toolbox:
         """What the agent of this run may use."""
         denied = request.deny_tools + self._host.deny_tools(request)
         return self._for_runs(deny_tools=denied, allow_tools=request.allow_tools)
+
+    def in_place(self, tools: ToolExecutor) -> Callable[[RunRequest], ToolExecutor]:
+        """`tools` in the place of ours, for one run and under the same rules."""
+        permitted = self._permitted(self._bounds(Listed(tools)), self._of_runs)
+
+        def for_run(request: RunRequest) -> ToolExecutor:
+            denied = request.deny_tools + self._host.deny_tools(request)
+            return DenylistExecutor(permitted, deny_tools=denied, allow_tools=request.allow_tools)
+
+        return for_run
 
     def for_clients(self) -> ToolExecutor:
         """What an MCP client sees and calls directly."""

@@ -14,8 +14,12 @@ def contribute_tools() -> Sequence[ToolsContribution]:
         ToolsContribution(
             name="subagents", group="control", load="bamboo_mcp.control.subagents:tools"
         ),
+        ToolsContribution(
+            name="sessions", group="control", load="bamboo_mcp.control.sessions:tools"
+        ),
         ToolsContribution(name="models", group="control", load="bamboo_mcp.control.models:tools"),
         ToolsContribution(name="health", group="control", load="bamboo_mcp.control.health:tools"),
+        ToolsContribution(name="plans", group="workspace", load="bamboo_mcp.control.plans:tools"),
         ToolsContribution(
             name="workspace", group="workspace", load="bamboo_mcp.builtins.workspace:tools"
         ),

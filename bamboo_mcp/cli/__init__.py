@@ -25,6 +25,11 @@ COMMANDS: Mapping[str, Command] = {
         "Serve a scripted model to test agents against.",
     ),
     "models": Command("bamboo_mcp.cli.models:models", "Show which language models there are."),
+    "stats": Command("bamboo_mcp.cli.stats:stats", "Show what runs used and cost."),
+    "sessions": Command(
+        "bamboo_mcp.cli.sessions:sessions", "List, read, search, prune and export sessions."
+    ),
+    "fsck": Command("bamboo_mcp.cli.fsck:fsck", "Look for damage in the home folder."),
     "config": Command("bamboo_mcp.cli.config:config", "Show, make or find the settings."),
 }
 """In the order in which `--help` lists them."""

@@ -17,6 +17,7 @@ from bamboo_mcp.domain.questions import Question
 from bamboo_mcp.domain.runs import TERMINAL, Outcome, SteerReceipt
 from bamboo_mcp.domain.subagents import Subagent
 from bamboo_mcp.domain.usage import Usage
+from bamboo_mcp.tools.output_schema import answer_in
 
 _ARGUMENT_CHARS = 2_000
 _STEER_CHARS = 2_000
@@ -54,10 +55,18 @@ class SteerPart(Part, frozen=True, kw_only=True):
 
 
 class ResultPart(Part, frozen=True, kw_only=True):
+    """`output` is the JSON value of an answer that was to fit a schema.
+
+    It is null when it does not, and when `text` is only a part of it.
+    """
+
     text: str
     is_error: bool
     next_offset: int | None
+    output: Any
     undelivered: list[SteerPart]
+    notes: list[str] = []
+    """Ours, not the subagent's."""
     author: str = "subagent"
 
 
@@ -74,6 +83,8 @@ class Entry(Part, frozen=True, kw_only=True):
     cost_usd: float | None
     question: QuestionPart | None
     last_activity: str
+    stalled_s: float | None
+    """Seconds without any event, once they are as many as `stall_s`."""
 
 
 class Spawned(Part, frozen=True, kw_only=True):
@@ -107,9 +118,15 @@ class Awaited(Part, frozen=True, kw_only=True):
         if not self.subagents:
             lines = ["You have no unfinished subagents."]
         elif not self.done:
-            lines[0] += "; time was up: call again with this cursor to go on waiting"
+            lines[0] += f"; {self._why_now()}: call again with this cursor to go on waiting"
         lines += [entry_text(entry) for entry in self.subagents]
         return said(lines, self.notices, self.cursor)
+
+    def _why_now(self) -> str:
+        if any(one.question is not None for one in self.subagents):
+            return "one asks"
+        silent = sum(1 for one in self.subagents if one.stalled_s is not None)
+        return f"{silent} gave no sign of life" if silent else "time was up"
 
 
 class Steered(Part, frozen=True, kw_only=True):
@@ -219,19 +236,32 @@ def result_part(subagent: Subagent, offset: int, max_chars: int) -> ResultPart:
             f"{subagent.subagent_id} has no result yet: it is {subagent.status}",
             hint="Wait for it with await_subagents.",
         )
-    text, next_offset = text_page(result_text(outcome), offset, max_chars)
+    whole = result_text(outcome)
+    text, next_offset = text_page(whole, offset, max_chars)
+    output = None
+    if subagent.spec.output_schema is not None and outcome.status == "completed":
+        # Beside the text it takes as much room again.
+        output = answer_in(whole) if 2 * len(whole) <= max_chars and not offset else None
     return ResultPart(
         text=text,
         is_error=outcome.status in ("error", "lost"),
         next_offset=next_offset,
+        output=output,
         undelivered=[
             steer_part(SteerReceipt(steer_id=one.steer_id, state="undelivered", text=one.text))
             for one in outcome.undelivered
         ],
+        notes=list(outcome.notes),
     )
 
 
-def entry(subagent: Subagent, *, max_chars: int, with_result: bool = True) -> Entry:
+def entry(
+    subagent: Subagent,
+    *,
+    max_chars: int,
+    with_result: bool = True,
+    stalled_s: float | None = None,
+) -> Entry:
     with_result = with_result and subagent.outcome is not None
     return Entry(
         subagent_id=subagent.subagent_id,
@@ -241,6 +271,7 @@ def entry(subagent: Subagent, *, max_chars: int, with_result: bool = True) -> En
         cost_usd=subagent.cost_usd,
         question=question_part(subagent.question),
         last_activity=subagent.last_activity,
+        stalled_s=stalled_s,
     )
 
 
@@ -248,6 +279,8 @@ def entry_text(one: Entry) -> str:
     used = one.usage.input + one.usage.output
     cost = "" if one.cost_usd is None else f", {one.cost_usd:.4f} USD"
     line = f"- {one.subagent_id}: {one.status} ({one.last_activity}; {used} tokens{cost})"
+    if one.stalled_s is not None:
+        line += f"\n  no sign of life for {one.stalled_s:.0f} s: look at it, steer or cancel it"
     if one.question is not None:
         line += "\n" + question_text(one.question)
     if one.result is not None:
@@ -271,6 +304,7 @@ def page_text(subagent_id: str, page: ResultPart) -> str:
             f"offset: {page.next_offset}}}"
         )
     lines += [f"Not delivered, the run ended first: {one.steer_id}" for one in page.undelivered]
+    lines += [f"Note: {one}" for one in page.notes]
     return "\n".join(lines)
 
 

@@ -20,7 +20,9 @@ from bamboo_mcp.control.answers import (
     said,
     tokens,
 )
+from bamboo_mcp.control.evidence import Evidence, evidence_text
 from bamboo_mcp.control.paging import shortened
+from bamboo_mcp.control.plans import PlanPart
 from bamboo_mcp.domain.events import EventRecord, ReasoningDelta, TextDelta
 from bamboo_mcp.domain.messages import Message, ToolResultBlock, text_of
 from bamboo_mcp.domain.redaction import redacted_text, redacted_value
@@ -37,6 +39,7 @@ class Details(Part, frozen=True, kw_only=True):
     task: str
     session_id: str
     run_id: str
+    earlier_runs: list[str]
     parent_id: str | None
     depth: int
     model: str
@@ -79,6 +82,8 @@ class Inspected(Part, frozen=True, kw_only=True):
     steers: list[SteerPart] | None
     events: list[dict[str, Any]] | None
     transcript: Transcript | None
+    evidence: Evidence | None
+    plan: PlanPart | None
     cursor: str
     notices: list[str]
 
@@ -96,6 +101,10 @@ class Inspected(Part, frozen=True, kw_only=True):
             lines += ["Events:", framed(self.subagent_id, text)]
         if self.transcript is not None:
             lines += _transcript_text(self.subagent_id, self.transcript)
+        if self.evidence is not None:
+            lines += evidence_text(self.subagent_id, self.evidence)
+        if self.plan is not None:
+            lines.append(framed(self.subagent_id, self.plan.as_text()))
         return said(lines, self.notices, self.cursor)
 
 
@@ -133,6 +142,7 @@ def details(subagent: Subagent) -> Details:
         task=shortened(spec.task, _TASK_CHARS),
         session_id=subagent.session_id,
         run_id=subagent.run_id,
+        earlier_runs=list(subagent.earlier_runs),
         parent_id=spec.parent_id,
         depth=spec.depth,
         model=ran or spec.model,
@@ -223,6 +233,8 @@ def _details_text(one: Details) -> list[str]:
         f"rounds: {one.rounds}; tokens: {used}; session: {one.session_id}; run: {one.run_id}",
         f"task: {one.task!r}",
     ]
+    if one.earlier_runs:
+        lines.append(f"earlier runs: {', '.join(one.earlier_runs)}")
     if one.question is not None:
         lines.append(question_text(one.question))
     return lines

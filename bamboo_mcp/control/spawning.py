@@ -1,8 +1,9 @@
-"""Starting a subagent as a tool: what may be asked for, checked before anything begins."""
+"""Starting and resuming subagents as tools: what may be asked for, checked before it begins."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import hashlib
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -17,9 +18,16 @@ from bamboo_mcp.domain.ids import SubagentId, Subject
 from bamboo_mcp.domain.models import Effort
 from bamboo_mcp.domain.questions import PermissionMode
 from bamboo_mcp.domain.runs import Limits
-from bamboo_mcp.domain.subagents import MAX_TASK_CHARS, Subagent, SubagentSpec
+from bamboo_mcp.domain.subagents import (
+    MAX_TASK_CHARS,
+    RUN_STRIDE,
+    Context,
+    Subagent,
+    SubagentSpec,
+)
 from bamboo_mcp.ports import Notices, SubagentPort, ToolContext
 from bamboo_mcp.tools.function import tool
+from bamboo_mcp.tools.output_schema import check_schema
 
 
 class SpawnLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,8 +37,7 @@ class SpawnLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     timeout_s: Annotated[float, Meta(description="Seconds of run time.", gt=0)] | None = None
     max_tokens: Annotated[int, Meta(description="Tokens in and out.", ge=1)] | None = None
     max_cost_usd: (
-        Annotated[float, Meta(description="US dollars; carried along, not enforced yet.", gt=0)]
-        | None
+        Annotated[float, Meta(description="US dollars its model may cost.", gt=0)] | None
     ) = None
 
 
@@ -46,6 +53,16 @@ class SpawnArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     isolation: Annotated[str, Meta(description="in_process, or another launcher.")] = ""
     workspace: Annotated[str, Meta(description="A folder inside the server's workspace.")] = ""
     parent_id: Annotated[str, Meta(description="Make it a child of this subagent.")] = ""
+    context: Annotated[
+        Context,
+        Meta(
+            description="fresh: it knows its task alone; fork: also the end of the conversation "
+            "of its parent (you, if you are a subagent, else parent_id)."
+        ),
+    ] = "fresh"
+    fork_messages: Annotated[
+        int, Meta(description="With fork: at most so many messages.", ge=1, le=1_000)
+    ] = 20
     allow_tools: (
         Annotated[
             tuple[str, ...],
@@ -59,9 +76,23 @@ class SpawnArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Annotated[PermissionMode, Meta(description="Only narrower than the server's counts.")]
         | None
     ) = None
+    output_schema: (
+        Annotated[
+            dict[str, Any],
+            Meta(description="JSON Schema its answer must fit; the answer is then in output."),
+        ]
+        | None
+    ) = None
     wait_s: Annotated[
         float, Meta(description="Wait up to this long for the result.", ge=0, le=86_400)
     ] = 0
+    idempotency_key: Annotated[
+        str,
+        Meta(
+            description="Your name for this call: repeated within 24 h it starts nothing again.",
+            max_length=200,
+        ),
+    ] = ""
 
 
 class SubagentSpawning:
@@ -80,9 +111,10 @@ class SubagentSpawning:
         """Start an agent that works on a task by itself, with its own model, context and tools.
 
         Use it for work that takes several steps, can run beside yours, or would fill your context.
-        Not for one file to read or one command: call that tool directly. It knows nothing of your
-        conversation, so the task must say everything. It goes on when this call returns; wait with
-        await_subagents, correct with steer_subagent.
+        Not for one file to read or one command: call that tool directly; nor for more work of one
+        that has ended: resume_subagent. It knows nothing of your conversation, so the task must say
+        everything. It goes on when this call returns; wait with await_subagents, correct with
+        steer_subagent.
 
         Returns subagent_id, session_id, run_id, status and a cursor; with wait_s also what
         await_subagents gives.
@@ -91,12 +123,43 @@ class SubagentSpawning:
         "title": "largest files"}
         """
         child = await self._subagents.spawn(await self._spec(context, args))
+        return await self._started(context, child, args.wait_s)
+
+    @tool(title="Resume a subagent", effect="control", group="control", open_world=True)
+    async def resume_subagent(
+        self,
+        context: ToolContext,
+        *,
+        subagent_id: Annotated[str, Meta(description="One that has ended: sub_…", min_length=1)],
+        message: Annotated[str, Meta(description="What it shall do now.")],
+        wait_s: Annotated[
+            float, Meta(description="Wait up to this long for the result.", ge=0, le=86_400)
+        ] = 0,
+    ) -> Spawned:
+        """Let a subagent that has ended work on, with its whole conversation and your message.
+
+        Use it for a follow-up question, for the rest of a task, or when its status is lost,
+        cancelled or error: it goes on from what it had. Not while it is at work: that is
+        steer_subagent. Its model, tools and permissions stay; its limits begin anew.
+
+        Returns what spawn_subagent returns: the same subagent_id with a new run_id. From now on its
+        status, result and steers are those of the new run; get_subagent with run_id shows an
+        earlier one.
+
+        Example: {"subagent_id": "sub_k3…", "message": "Now do the same for tests/."}
+        """
+        check_text("message", message, MAX_TASK_CHARS)
+        child = await self._subagents.resume(
+            SubagentId(subagent_id), message, caller=caller_of(context)
+        )
+        return await self._started(context, child, wait_s)
+
+    async def _started(self, context: ToolContext, child: Subagent, wait_s: float) -> Spawned:
         self._notices.watch(child)
-        if args.wait_s > 0:
+        self._notices.told(child, caller_of(context))
+        if wait_s > 0:
             wanted = [child.subagent_id]
-            waited = await self._waiting.wait(
-                context, wanted, "all", args.wait_s, "", field="wait_s"
-            )
+            waited = await self._waiting.wait(context, wanted, "all", wait_s, "", field="wait_s")
             return _spawned(child, waited)
         return Spawned(
             subagent_id=child.subagent_id,
@@ -104,7 +167,7 @@ class SubagentSpawning:
             run_id=child.run_id,
             status=child.status,
             # Nothing of its run was shown yet, however far it is by now.
-            cursor=cursor_of({child.subagent_id: 0}),
+            cursor=cursor_of({child.subagent_id: len(child.earlier_runs) * RUN_STRIDE}),
             subagents=None,
             done=None,
             notices=list(self._notices.take(caller_of(context))),
@@ -113,8 +176,17 @@ class SubagentSpawning:
     async def _spec(self, context: ToolContext, args: SpawnArguments) -> SubagentSpec:
         check_text("task", args.task, MAX_TASK_CHARS)
         check_length("system_prompt", args.system_prompt, MAX_TASK_CHARS)
+        if args.output_schema is not None:
+            check_schema(args.output_schema)
         caller = caller_of(context)
         parent, depth = await self._parent(context, args.parent_id, caller)
+        if args.context == "fork" and parent is None:
+            raise InvalidInput(
+                "context 'fork' copies the conversation of a parent, and there is none: parent_id "
+                "is empty",
+                hint="Name a subagent that is at work in parent_id, or say all it must know in the "
+                "task.",
+            )
         return SubagentSpec(
             task=args.task,
             title=args.title,
@@ -132,6 +204,11 @@ class SubagentSpawning:
             parent_id=parent,
             depth=depth,
             may_spawn=args.allow_tools is not None and "spawn_subagent" in args.allow_tools,
+            context=args.context,
+            fork_messages=args.fork_messages,
+            output_schema=args.output_schema,
+            idempotency_key=args.idempotency_key,
+            asked=_asked(args) if args.idempotency_key else "",
         )
 
     async def _parent(
@@ -165,6 +242,18 @@ class SubagentSpawning:
             if value is not None:
                 given[name] = value
         return msgspec.structs.replace(self._limits, **given)
+
+
+def _asked(args: SpawnArguments) -> str:
+    """What two calls with one key must have in common; how long to wait is not part of it."""
+    plain = SpawnArguments(task=args.task)
+    given = {
+        name: value
+        for name, value in msgspec.structs.asdict(args).items()
+        if name not in ("wait_s", "idempotency_key")
+        and (name == "task" or value != getattr(plain, name))
+    }
+    return hashlib.sha256(msgspec.json.encode(given, order="sorted")).hexdigest()
 
 
 def _spawned(child: Subagent, waited: Awaited) -> Spawned:

@@ -11,7 +11,7 @@ from bamboo_mcp.control.caller import caller_of
 from bamboo_mcp.control.paging import cursor_of, seen_in
 from bamboo_mcp.domain.ids import SubagentId, Subject
 from bamboo_mcp.domain.runs import TERMINAL
-from bamboo_mcp.domain.subagents import Subagent, WaitMode
+from bamboo_mcp.domain.subagents import Subagent, WaitMode, WaitResult
 from bamboo_mcp.domain.tools import Progress
 from bamboo_mcp.ports import Notices, SubagentPort, ToolContext
 
@@ -54,6 +54,7 @@ class Waiting:
         cursor: str,
         *,
         field: str = "timeout_s",
+        stall_s: float | None = None,
     ) -> Awaited:
         """`field` is what the caller's bound is called, to say so when it is cut."""
         caller = caller_of(context)
@@ -69,6 +70,7 @@ class Waiting:
             mode=mode,
             timeout_s=max(0.0, min(timeout_s, longest)),
             seen=seen,
+            stall_s=stall_s,
             on_change=lambda states: context.progress(_progress(states)),
         )
         for one in result.subagents:
@@ -86,15 +88,17 @@ class Waiting:
                 "may take; call again with the cursor to go on",
             )
         return Awaited(
-            subagents=self._entries(result.subagents, mode, seen),
+            subagents=self._entries(result, mode, seen),
             cursor=cursor_of({one.subagent_id: one.last_seq for one in result.subagents}),
             done=result.done,
             notices=notices,
         )
 
     def _entries(
-        self, states: Sequence[Subagent], mode: WaitMode, seen: dict[SubagentId, int]
+        self, waited: WaitResult, mode: WaitMode, seen: dict[SubagentId, int]
     ) -> list[Entry]:
+        states = waited.subagents
+
         def is_news(one: Subagent) -> bool:
             # Who takes them one by one has read the earlier results already.
             return mode == "all" or one.last_seq > seen.get(one.subagent_id, 0)
@@ -104,7 +108,12 @@ class Waiting:
         room = (self._max_result_chars - _ENTRY_CHARS * len(states)) // max(1, results)
         share = max(_MIN_RESULT_CHARS, room)
         return [
-            entry(one, max_chars=share, with_result=new)
+            entry(
+                one,
+                max_chars=share,
+                with_result=new,
+                stalled_s=waited.stalled.get(one.subagent_id),
+            )
             for one, new in zip(states, told, strict=True)
         ]
 

@@ -27,3 +27,12 @@ def owners_folder(home: Path) -> Path:
 
 def index_file(home: Path) -> Path:
     return home / "index.json"
+
+
+def index_database(home: Path) -> Path:
+    """Takes over from `index_file` when there are many sessions."""
+    return home / "index.db"
+
+
+def search_file(home: Path) -> Path:
+    return home / "search.db"

@@ -18,6 +18,7 @@
     │   └── StorageTooNew       storage_too_new      written by a newer version of bamboo-mcp
     ├── PluginError             plugin_error         a plugin failed; the host goes on
     ├── NotOwner                not_owner            the run belongs to another server process
+    ├── OutputInvalid           output_invalid       the answer does not fit the schema asked for
     ├── ContextFull             context_full         longer than the model's window
     └── ProviderError           provider_error       a model failed; kinds: `domain.provider_errors`
 
@@ -118,6 +119,10 @@ class PluginError(BambooError):
 
 class NotOwner(BambooError):
     code = "not_owner"
+
+
+class OutputInvalid(BambooError):
+    code = "output_invalid"
 
 
 class ContextFull(BambooError):

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from bamboo_mcp.domain.ids import CallId, OwnerId, QuestionId, RunId, SessionId, SteerId, SubagentId
+from bamboo_mcp.domain.models import Effort
 from bamboo_mcp.domain.questions import Answer, Question
-from bamboo_mcp.domain.runs import Outcome
+from bamboo_mcp.domain.runs import Confidence, GoalStatus, Outcome, RunState
 from bamboo_mcp.domain.usage import NO_USAGE, Usage
 from bamboo_mcp.domain.value import Tagged, Value
 
@@ -27,6 +28,8 @@ class RunStarted(Tagged, frozen=True, kw_only=True):
     owner: OwnerId | None = None
     subagent_id: SubagentId | None = None
     model: str = ""
+    effort: Effort | None = None
+    effort_source: str = ""
 
 
 class RoundStarted(Tagged, frozen=True, kw_only=True):
@@ -42,12 +45,24 @@ class ReasoningDelta(Tagged, frozen=True, kw_only=True):
 
 
 class ModelAnswered(Tagged, frozen=True, kw_only=True):
-    """A model call is over. `usage` is of this call alone."""
+    """A model call is over. `usage` and `cost_usd` are of this call alone; None: not known."""
 
     round: int
+    provider: str = ""
     model: str = ""
+    """As the service calls the one that answered."""
     stop: str = "end"
     usage: Usage = NO_USAGE
+    cost_usd: float | None = None
+
+
+class SideModelAnswered(Tagged, frozen=True, kw_only=True):
+    """A model was asked beside the conversation. What it used and cost is the run's too."""
+
+    purpose: Literal["judge", "vision"]
+    model: str = ""
+    usage: Usage = NO_USAGE
+    cost_usd: float | None = None
 
 
 class ProviderWaiting(Tagged, frozen=True, kw_only=True):
@@ -139,6 +154,59 @@ class Warned(Tagged, frozen=True, kw_only=True):
     message: str
 
 
+class GoalDeclared(Tagged, frozen=True, kw_only=True):
+    """What the agent itself says of its goal."""
+
+    state: Literal["complete", "blocked"]
+    reason: str = ""
+
+
+class GoalJudging(Tagged, frozen=True, kw_only=True):
+    """The agent wants to end, and the judge looks for the `number`th time."""
+
+    number: int
+
+
+class GoalJudged(Tagged, frozen=True, kw_only=True):
+    """What the judge says. With `error` it came to no verdict, and `decision` is empty."""
+
+    number: int
+    decision: Literal["", "continue", "achieved", "blocked", "need_input", "exhausted"] = ""
+    confidence: Confidence = "low"
+    reasoning: str = ""
+    error: str = ""
+
+
+class GoalContinued(Tagged, frozen=True, kw_only=True):
+    """The agent is sent on for the `count`th time, of `limit`."""
+
+    count: int
+    limit: int
+
+
+class GoalSettled(Tagged, frozen=True, kw_only=True):
+    """The agent is not sent on any more; why."""
+
+    status: GoalStatus
+    continuations: int = 0
+
+
+class CommandEnded(Tagged, frozen=True, kw_only=True):
+    """A background command of the run has ended; `cause` says by whose doing."""
+
+    command_id: str
+    cause: str
+    exit_code: int | None = None
+    duration_s: float = 0.0
+
+
+class PlanUpdated(Tagged, frozen=True, kw_only=True):
+    """The agent's plan as it is now, whole: (step, status) each."""
+
+    version: int
+    steps: tuple[tuple[str, str], ...] = ()
+
+
 class SubagentSpawned(Tagged, frozen=True, kw_only=True):
     """In the parent's log: it has a child."""
 
@@ -166,6 +234,7 @@ RunEvent: TypeAlias = (
     | TextDelta
     | ReasoningDelta
     | ModelAnswered
+    | SideModelAnswered
     | ProviderWaiting
     | ModelReplaced
     | ToolStarted
@@ -179,6 +248,13 @@ RunEvent: TypeAlias = (
     | QuestionAnswered
     | LimitNear
     | Warned
+    | GoalDeclared
+    | GoalJudging
+    | GoalJudged
+    | GoalContinued
+    | GoalSettled
+    | CommandEnded
+    | PlanUpdated
     | SubagentSpawned
     | SubagentEnded
     | RunEnded
@@ -195,3 +271,15 @@ class EventRecord(Value, frozen=True, kw_only=True, gc=False):
     seq: int
     at: float
     event: RunEvent
+
+
+class RunPicture(Value, frozen=True, kw_only=True):
+    """All of a run that somebody needs who comes late (document 002, "runner state").
+
+    `last_budget` tells of tokens or a bound; `critical` are the latest events that change what is
+    shown of a run, oldest first. Everything else is in the log, behind `state.last_seq`.
+    """
+
+    state: RunState
+    last_budget: RunEvent | None = None
+    critical: tuple[RunEvent, ...] = ()

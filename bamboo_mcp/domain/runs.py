@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 from bamboo_mcp.domain.ids import OwnerId, RunId, SessionId, SteerId, SubagentId
 from bamboo_mcp.domain.models import Effort
@@ -23,7 +24,8 @@ TERMINAL: frozenset[str] = frozenset(("completed", "cancelled", "error", "lost")
 class Limits(Value, frozen=True, kw_only=True, gc=False):
     """Every bound of a run; the defaults are those of the reference, section 5.7, where it has one.
 
-    A 0 in `max_tokens` means none may be used, None means no bound.
+    A 0 in `max_tokens` or `max_cost_usd` means none may be used, None means no bound. With a bound
+    of money a model whose price is not known is not asked.
     """
 
     max_rounds: int = 200
@@ -38,22 +40,86 @@ class Limits(Value, frozen=True, kw_only=True, gc=False):
     max_tokens: int | None = None
     max_cost_usd: float | None = None
     soft_share: float = 0.8
-    """From this share of rounds, tokens or time on, the model is told to finish."""
+    """From this share of rounds, tokens, money or time on, the model is told to finish."""
     max_result_chars: int = 200_000
     """A tool result longer than this is cut in the history: head and tail are kept."""
+
+
+class ModelRoster(Value, frozen=True, kw_only=True, gc=False):
+    """The models beside the primary one, which `RunRequest.model` names; "" takes the setting.
+
+    Without a setting `fast` is the primary model and `summarisation` is `background`; `background`
+    is nothing else, and whoever needs it is told that none is set (document 001, reference 5.8).
+    """
+
+    fast: str = ""
+    background: str = ""
+    summarisation: str = ""
+
+
+class SkillChoice(Value, frozen=True, kw_only=True, gc=False):
+    """Which skills a run may use. What is left open is taken from the session's record."""
+
+    selected: tuple[str, ...] | None = None
+    """None: what the session says, else all; empty: none."""
+    disabled: tuple[str, ...] | None = None
+    mode: str = ""
+
+
+NO_CHOICE = SkillChoice()
+
+ImageMode: TypeAlias = Literal["placeholder", "error", "ocr", "vision"]
+
+
+class ImageFallback(Value, frozen=True, kw_only=True, gc=False):
+    """What a model that sees no images gets in their place; the conversation keeps the images."""
+
+    mode: ImageMode = "placeholder"
+    vision_model: str = ""
+    """For `vision`: who describes them, a name as in `RunRequest.model`."""
+
+
+Confidence: TypeAlias = Literal["low", "medium", "high"]
+GoalStatus: TypeAlias = Literal[
+    "active", "achieved", "blocked", "need_input", "exhausted", "budget_limited"
+]
+"""`active`: not reached, and nothing else is known; `budget_limited`: no further try was left."""
+
+
+class Goal(Value, frozen=True, kw_only=True, gc=False):
+    """What a run is to reach, and who watches over it (reference 5.9).
+
+    A judge model looks each time the agent wants to end. Without `auto_continue` it only reports.
+    An empty `text` is no goal, also where the session has one.
+    """
+
+    text: str = ""
+    criteria: str = ""
+    """How the judge shall tell; empty: from the goal itself."""
+    auto_continue: bool = False
+    max_continuations: int = 3
+    min_confidence: Confidence = "medium"
+    """A judge less sure than this neither ends a run as achieved nor overrules the agent."""
+    model: str = ""
+    """The judge; empty: the `fast` model."""
+    max_output_tokens: int = 1024
+    timeout_s: float = 60.0
 
 
 class RunRequest(Value, frozen=True, kw_only=True, gc=False):
     """What an agent is asked to do.
 
-    `model` is resolved (`provider:model`) or empty for the default.
+    `model` is the primary one: resolved (`provider:model`), a role, or empty for the default.
     """
 
     run_id: RunId
     session_id: SessionId
     subagent_id: SubagentId | None = None
     model: str = ""
+    roster: ModelRoster = ModelRoster()
     effort: Effort | None = None
+    effort_source: str = ""
+    """Who chose the effort, for the log ("argument", "setting"); empty: the request itself."""
     system_prompt: str = ""
     limits: Limits = Limits()
     mode: PermissionMode = "default"
@@ -61,6 +127,13 @@ class RunRequest(Value, frozen=True, kw_only=True, gc=False):
     allow_tools: tuple[str, ...] | None = None
     deny_tools: tuple[str, ...] = ()
     depth: int = 0
+    output_schema: Mapping[str, Any] | None = None
+    """The JSON Schema that the answer must fit; None: any text will do."""
+    skills: SkillChoice = NO_CHOICE
+    image_fallback: ImageFallback | None = None
+    """None: a placeholder."""
+    goal: Goal | None = None
+    """None: what the session says, else none."""
 
 
 Delivery: TypeAlias = Literal["next_round", "when_idle", "interrupt"]
@@ -101,7 +174,12 @@ class Outcome(Value, frozen=True, kw_only=True, gc=False):
     rounds: int = 0
     model: str = ""
     cost_usd: float | None = None
+    """Of its answers; None when there was none, or what one of them cost is not known."""
     undelivered: tuple[Steer, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What we have to say of the run beside its answer, a line each: what it left was stopped."""
+    goal: GoalStatus | None = None
+    """What became of the run's goal, if it had one."""
 
 
 class RunState(Value, frozen=True, kw_only=True, gc=False):
@@ -116,6 +194,7 @@ class RunState(Value, frozen=True, kw_only=True, gc=False):
     ended_at: float | None = None
     rounds: int = 0
     usage: Usage = NO_USAGE
+    cost_usd: float | None = None
     last_tool: str = ""
     last_tool_phase: Literal["", "begin", "finished", "error"] = ""
     last_event_at: float = 0.0

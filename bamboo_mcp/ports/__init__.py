@@ -12,14 +12,19 @@ from bamboo_mcp.ports.models import (
     Provider,
 )
 from bamboo_mcp.ports.runs import (
+    NO_PARTS,
+    AtRunEnd,
     Compactor,
+    CompletionHook,
     Conversation,
     Emit,
     EventLog,
     EventSink,
     Execute,
     Inbox,
+    Reserve,
     RunBody,
+    RunParts,
     Runs,
 )
 from bamboo_mcp.ports.sessions import (
@@ -40,7 +45,10 @@ from bamboo_mcp.ports.tools import (
 )
 
 __all__ = [
+    "NO_PARTS",
+    "AtRunEnd",
     "Compactor",
+    "CompletionHook",
     "Conversation",
     "Emit",
     "EventLog",
@@ -54,7 +62,9 @@ __all__ = [
     "Policy",
     "Provider",
     "Questions",
+    "Reserve",
     "RunBody",
+    "RunParts",
     "Runs",
     "SessionStore",
     "SessionWriter",

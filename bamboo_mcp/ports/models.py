@@ -10,6 +10,7 @@ from bamboo_mcp.domain.events import ModelReplaced, ProviderWaiting
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.stream import Chunk
 from bamboo_mcp.domain.tokens import Sizing
+from bamboo_mcp.domain.usage import Usage
 
 Notify = Callable[[ProviderWaiting | ModelReplaced], object]
 """Told before a pause between two attempts, and when another model takes over."""
@@ -64,4 +65,12 @@ class Models(Protocol):
 
     def sizing(self, provider: str, model: str) -> Sizing:
         """How a model's tokens are counted: the same object each time, so that runs teach it."""
+        ...
+
+    def cost(self, provider: str, model: str, usage: Usage) -> float | None:
+        """Dollars of one call; None when the price is not known, or not loaded yet. Never waits."""
+        ...
+
+    async def load_prices(self, provider: str = "", model: str = "") -> None:
+        """Return once `cost` knows what can be known of a model, or of all; in bounded time."""
         ...

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bamboo_mcp.domain.events import EventRecord, RunEvent
-from bamboo_mcp.domain.ids import RunId
+from bamboo_mcp.domain.events import EventRecord, RunEvent, RunPicture
+from bamboo_mcp.domain.ids import RunId, SessionId, SubagentId
 from bamboo_mcp.domain.messages import Message
 from bamboo_mcp.domain.models import ModelCaps
 from bamboo_mcp.domain.runs import Outcome, RunRequest, RunState, Steer
+from bamboo_mcp.ports.models import Provider
+from bamboo_mcp.ports.tools import ToolExecutor
 
 Emit = Callable[[RunEvent], object]
 """Append an event to the log of the run at hand. Neither blocks nor waits."""
@@ -102,8 +105,66 @@ class RunBody(Protocol):
     ) -> Outcome: ...
 
 
-Execute = Callable[[RunRequest, Inbox], Coroutine[Any, Any, Outcome]]
-"""Run the agent in this process, from its first event to its last; raises nothing of its own."""
+class CompletionHook(Protocol):
+    """Told how a run ended, before its end is written and shown; may append closing messages.
+
+    `conversation` is None when the session could not be opened. It has a few seconds; what it
+    raises and that it took too long is noted in the run's log, and changes nothing else. It must
+    not shield itself from cancellation.
+    """
+
+    async def __call__(self, outcome: Outcome, conversation: Conversation | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunParts:
+    """What a run brings along that is no value, so that it stays in this process.
+
+    `tools` stand in the place of those of the agent, under the same rules; `provider` answers in
+    the place of the one that `RunRequest.model` names. `sink` is told of this run's events alone
+    and is dropped when it raises.
+    """
+
+    tools: ToolExecutor | None = None
+    provider: Provider | None = None
+    sink: EventSink | None = None
+    on_complete: CompletionHook | None = None
+
+
+NO_PARTS = RunParts()
+
+
+class Execute(Protocol):
+    """Run the agent in this process, from its first event to its last; raises nothing itself.
+
+    The run's id is new, and its session is free: `Reserve` gives one that is. Cancellation from
+    outside passes through, after the end was written.
+    """
+
+    def __call__(
+        self, request: RunRequest, inbox: Inbox, parts: RunParts = NO_PARTS, /
+    ) -> Coroutine[Any, Any, Outcome]: ...
+
+
+class Reserve(Protocol):
+    """A new run for a session that exists, from now on the only unfinished one of all processes.
+
+    It is `pending` and can be followed; it must then be executed, or ended unstarted.
+
+    Raises:
+        RunBusy: The session has an unfinished run, here or in another process; carries its id.
+        UnknownId, StorageError
+    """
+
+    def __call__(
+        self, session_id: SessionId, subagent_id: SubagentId | None = None, /
+    ) -> Coroutine[Any, Any, RunId]: ...
+
+
+AtRunEnd = Callable[[RunId], Awaitable[Sequence[str]]]
+"""Called between the last act of a run and its end: end what the run left running elsewhere.
+
+It says what it ended, a line each, for whoever reads the result. Bounded in time; may not raise."""
 
 
 class Compactor(Protocol):
@@ -127,4 +188,11 @@ class Runs(Protocol):
 
     async def state(self, run_id: RunId) -> RunState:
         """Raises `UnknownId`. A run whose process is gone and that has no `RunEnded` is `lost`."""
+        ...
+
+    async def picture(self, run_id: RunId) -> RunPicture:
+        """The same for those who come late or again as for those who were there from the start.
+
+        Raises `UnknownId`.
+        """
         ...

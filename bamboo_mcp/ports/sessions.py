@@ -8,12 +8,16 @@ from typing import Protocol
 
 from bamboo_mcp.domain.ids import SessionId
 from bamboo_mcp.domain.messages import Message
-from bamboo_mcp.domain.sessions import Session, SessionMeta
+from bamboo_mcp.domain.sessions import Session, SessionHits, SessionMeta
 from bamboo_mcp.ports.runs import Conversation
 
 
 class SessionWriter(Conversation, Protocol):
-    """A conversation held open for a run."""
+    """A conversation held open for a run.
+
+    What others append meanwhile comes in before the next append from here, and a tool's answer
+    stands right behind its call (`domain.sessions.place`).
+    """
 
     @property
     def meta(self) -> SessionMeta: ...
@@ -28,6 +32,7 @@ class SessionStore(Protocol):
     `open` loads the messages and keeps the session ready to append; several may hold one session,
     and every append of each is kept. `edit` merges a change into the latest record under its lock:
     `change` gets the record as it is on disk and returns the new one; `version` goes up by one.
+    Who has made changes to a copy saves it with `change = partial(merged, mine=copy, base=read)`.
 
     Raises:
         UnknownId: No such session.
@@ -49,6 +54,17 @@ class SessionStore(Protocol):
         self, *, limit: int = 20, before: float | None = None, subagents_only: bool = False
     ) -> Sequence[SessionMeta]:
         """Newest first by `created_at`; `before` pages on."""
+        ...
+
+    async def search(self, query: str, *, limit: int = 20, offset: int = 0) -> SessionHits:
+        """Sessions whose title and messages have all words of `query`, the best first.
+
+        A word also finds longer ones that begin with it; words in double quotes must follow each
+        other. `offset` pages on in the order of the hits.
+
+        Raises:
+            InvalidInput: There is no word in `query`.
+        """
         ...
 
     async def delete(self, session_id: SessionId) -> None: ...

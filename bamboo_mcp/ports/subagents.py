@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from bamboo_mcp.domain.ids import QuestionId, SteerId, SubagentId, Subject
+from bamboo_mcp.domain.ids import QuestionId, RunId, SteerId, SubagentId, Subject
 from bamboo_mcp.domain.questions import Answer
 from bamboo_mcp.domain.runs import Delivery, Outcome, RunRequest, Steer, SteerReceipt
 from bamboo_mcp.domain.subagents import Subagent, SubagentSpec, WaitMode, WaitResult
@@ -46,7 +46,25 @@ class SubagentPort(Protocol):
         LimitReached: Depth or number.
     """
 
-    async def spawn(self, spec: SubagentSpec) -> Subagent: ...
+    async def spawn(self, spec: SubagentSpec) -> Subagent:
+        """Start one; with an `idempotency_key` that was used within a day, give the first one.
+
+        Raises:
+            InvalidInput: The key was used for something else.
+        """
+        ...
+
+    async def resume(self, subagent_id: SubagentId, message: str, *, caller: Subject) -> Subagent:
+        """Start a new run over the session of one that has ended, however it did.
+
+        It goes on with its history and `message`, under a new `run_id`, within the bounds it was
+        given at first, which begin anew.
+
+        Raises:
+            RunBusy: A run of it is under way.
+        """
+        ...
+
     async def steer(
         self,
         subagent_id: SubagentId,
@@ -71,7 +89,12 @@ class SubagentPort(Protocol):
         reason: str = "",
         descendants: bool = True,
     ) -> Sequence[Subagent]: ...
-    async def get(self, subagent_id: SubagentId, *, caller: Subject) -> Subagent: ...
+    async def get(
+        self, subagent_id: SubagentId, *, caller: Subject, run_id: RunId | None = None
+    ) -> Subagent:
+        """As it is now; with `run_id` as it was in that run of it."""
+        ...
+
     async def wait(
         self,
         subagent_ids: Sequence[SubagentId],
@@ -80,9 +103,13 @@ class SubagentPort(Protocol):
         mode: WaitMode = "all",
         timeout_s: float = 25.0,
         seen: Mapping[SubagentId, int] | None = None,
+        stall_s: float | None = None,
         on_change: Callable[[Sequence[Subagent]], None] | None = None,
     ) -> WaitResult:
-        """Wait until all (any) of them ended or ask something; never longer than `timeout_s`.
+        """Wait until they ended as `mode` says or ask something; never longer than `timeout_s`.
+
+        With `stall_s` one that gives no sign of life for so long ends the wait too, and is told in
+        `stalled`; it wakes nobody again before it was silent for as long once more.
 
         With `seen` (subagent -> last event sequence the caller knows) an end or a question that the
         caller has seen already does not satisfy `any` again.

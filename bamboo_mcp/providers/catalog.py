@@ -17,10 +17,12 @@ from bamboo_mcp.domain.errors import UnknownModel
 from bamboo_mcp.domain.models import ModelEntry, Role
 from bamboo_mcp.domain.provider_errors import AuthenticationFailed
 from bamboo_mcp.domain.tokens import Sizing
+from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.providers.choice import Choice
 from bamboo_mcp.providers.fallbacks import Fallbacks
 from bamboo_mcp.providers.instances import Instance, InstanceSettings
+from bamboo_mcp.providers.prices import PriceData
 from bamboo_mcp.providers.retrying import Retrying
 from bamboo_mcp.providers.sizing import Sizings
 from bamboo_mcp.providers.table import vendor_of
@@ -30,6 +32,8 @@ NOT_SAID: Mapping[str, Sequence[str]] = {}
 
 ASK_WITHIN_S = 3.0
 """For so long the services are asked for their models, all at the same time."""
+PRICES_WITHIN_S = 10.0
+"""For so long a run waits for the data of prices; it takes a fraction of a second."""
 LEARN_WITHIN_S = 2.0
 """For so long a run waits for a service to say what a model can do that nobody knows."""
 
@@ -64,6 +68,7 @@ class ProviderCatalog:
         self._fallbacks = {role: list(names) for role, names in fallbacks.items() if names}
         self._wrap = wrap
         self._sizings = Sizings()
+        self._price_data = PriceData()
         self._instances = _instances(
             contributions, providers or {}, os.environ if environ is None else environ, clock
         )
@@ -109,6 +114,8 @@ class ProviderCatalog:
             provider = await instance.open(self._load_within_s)
         if not model:
             model = await self._first_of(instance)
+        if instance.prices.needs_data(instance.type, model):
+            self._price_data.begin()
         if instance.wonders_about(model):
             await instance.ask(LEARN_WITHIN_S, self._load_within_s)
         provider.caps(model)  # a provider that knows all its models says here that it lacks one
@@ -139,6 +146,19 @@ class ProviderCatalog:
 
     def sizing(self, provider: str, model: str) -> Sizing:
         return self._sizings.of(provider, model)
+
+    def cost(self, provider: str, model: str, usage: Usage) -> float | None:
+        instance = self._instances.get(provider)
+        if instance is None:
+            return None
+        if not self._price_data.loaded and instance.prices.needs_data(instance.type, model):
+            return None
+        return instance.prices.cost(instance.type, model, usage)
+
+    async def load_prices(self, provider: str = "", model: str = "") -> None:
+        instance = self._instances.get(provider)
+        if not provider or (instance and instance.prices.needs_data(instance.type, model)):
+            await self._price_data.wait(PRICES_WITHIN_S)
 
     async def menu(self, *, ask: bool = False) -> Sequence[ModelEntry]:
         if not ask:

@@ -10,6 +10,7 @@ import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import anyio
@@ -78,6 +79,12 @@ class Instance:
         self._sure: set[str] = set()
         self._listed: Sequence[ModelEntry] | None = None
         self._listed_until = 0.0
+
+    @cached_property
+    def prices(self) -> Prices:
+        """What its models cost."""
+        said = self._settings.facts if self._settings else {}
+        return Prices(base_url=self._base_url(), said=said)
 
     def wonders_about(self, model: str) -> bool:
         """Should the service be asked about this model, whose window decides when to compact?
@@ -163,8 +170,7 @@ class Instance:
 
     def priced_rows(self) -> list[ModelEntry]:
         """The same with prices, where they are known. Loads the data of all prices."""
-        config, _ = self.config()
-        prices = Prices(base_url=config.base_url, said=config.models)
+        prices = self.prices
         rows: list[ModelEntry] = []
         for row in self.rows():
             known = prices.of(self.type, row.name) if row.name else None

@@ -6,9 +6,14 @@ when a price is first asked for that only it can know.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from concurrent.futures import Future, wait
 from decimal import Decimal
+from threading import Thread
 from typing import TYPE_CHECKING
+
+import anyio.to_thread
 
 from bamboo_mcp.domain.models import ModelFacts
 from bamboo_mcp.domain.usage import Usage
@@ -16,6 +21,8 @@ from bamboo_mcp.providers.addresses import is_on_this_machine
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, PriceCalculation, Provider, TieredPrices
+
+logger = logging.getLogger(__name__)
 
 NOTHING_SAID: Mapping[str, ModelFacts] = {}
 
@@ -38,7 +45,14 @@ class Prices:
         self, *, base_url: str = "", said: Mapping[str, ModelFacts] = NOTHING_SAID
     ) -> None:
         self._base_url = base_url.strip().lower()
+        self._is_here = is_on_this_machine(self._base_url)
         self._said = said
+
+    def needs_data(self, provider_type: str, model: str) -> bool:
+        """Can only the library know? Then a question takes a moment until it is loaded."""
+        if None not in self._stated(provider_type, model):
+            return False
+        return bool(self._base_url) or provider_type in _VENDORS
 
     def of(self, provider_type: str, model: str) -> tuple[float, float] | None:
         """Input and output, per million tokens. Of prices in tiers, the first tier."""
@@ -75,7 +89,7 @@ class Prices:
 
     def _stated(self, provider_type: str, model: str) -> tuple[float | None, float | None]:
         """What is known without the library."""
-        free = 0.0 if provider_type in _FREE_TYPES or is_on_this_machine(self._base_url) else None
+        free = 0.0 if self._is_here or provider_type in _FREE_TYPES else None
         said = self._said.get(model)
         if said is None:
             return free, free
@@ -123,3 +137,43 @@ def _first_tier(price: Decimal | TieredPrices | None) -> float | None:
     if price is None:
         return None
     return float(price if isinstance(price, Decimal) else price.base)
+
+
+class PriceData:
+    """The library's data, brought by a thread, so that nobody else has to wait for the import.
+
+    A thread cannot be stopped: one that is not done when the process ends is left behind.
+    """
+
+    def __init__(self) -> None:
+        self._loading: Future[None] | None = None
+
+    @property
+    def loaded(self) -> bool:
+        return self._loading is not None and self._loading.done()
+
+    def begin(self) -> Future[None]:
+        """Start loading, once."""
+        if self._loading is None:
+            self._loading = Future()
+            Thread(target=_load, args=(self._loading,), name="prices", daemon=True).start()
+        return self._loading
+
+    async def wait(self, within_s: float) -> None:
+        """Return when it is loaded, or not within that time."""
+        loading = self.begin()
+        if not loading.done():
+            await anyio.to_thread.run_sync(wait, [loading], within_s, abandon_on_cancel=True)
+
+
+def _load(loading: Future[None]) -> None:
+    try:
+        from genai_prices.data_snapshot import get_snapshot
+
+        get_snapshot()
+    except ImportError:
+        pass  # an extra: without it prices are what the settings say
+    except Exception:
+        logger.exception("the data of prices cannot be read; only prices of the settings are known")
+    finally:
+        loading.set_result(None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from bamboo_mcp.domain.errors import RunBusy, UnknownId
-from bamboo_mcp.domain.events import EventRecord
+from bamboo_mcp.domain.events import EventRecord, RunPicture
 from bamboo_mcp.domain.ids import OwnerId, RunId, SessionId, SubagentId, new_run_id
 from bamboo_mcp.domain.questions import Question
 from bamboo_mcp.domain.runs import RunState, RunStatus
@@ -35,7 +35,8 @@ class RunBoard:
     """Implements `ports.Runs`. Runs of this process cost a lookup, those of others a short read.
 
     A session has at most one unfinished run in a process: `reserve` holds its place from before the
-    first event until `RunEnded` (or `release`, for a run that never began).
+    first event until `RunEnded` (or `release`, for a run that never began). For a session that
+    other processes may know, take `RunExecution.reserve`: it asks them too.
     """
 
     def __init__(
@@ -63,11 +64,7 @@ class RunBoard:
         """
         running = self._busy.get(session_id)
         if running is not None:
-            raise RunBusy(
-                f"session {session_id!r} has the run {running!r} under way",
-                run_id=running,
-                hint="wait for it, steer it, or cancel it",
-            )
+            raise busy(session_id, running)
         run_id = new_run_id()
         self._busy[session_id] = run_id
         self._own[run_id] = RunTrack(
@@ -100,6 +97,9 @@ class RunBoard:
 
     async def state(self, run_id: RunId) -> RunState:
         return (self.track(run_id) or await self._fold(run_id)).state()
+
+    async def picture(self, run_id: RunId) -> RunPicture:
+        return (self.track(run_id) or await self._fold(run_id)).picture()
 
     async def questions(self, run_id: RunId) -> Sequence[Question]:
         """What the run waits to be told, oldest first. Raises `UnknownId`."""
@@ -175,3 +175,11 @@ class RunBoard:
                     track.apply(record)
             if not records:
                 return
+
+
+def busy(session_id: SessionId, running: RunId) -> RunBusy:
+    return RunBusy(
+        f"session {session_id!r} has the run {running!r} under way",
+        run_id=running,
+        hint="wait for it, steer it, or cancel it",
+    )

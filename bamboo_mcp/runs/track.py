@@ -6,29 +6,52 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from bamboo_mcp.domain.events import (
+    CommandEnded,
     EventRecord,
+    GoalContinued,
+    GoalDeclared,
+    GoalJudged,
+    GoalSettled,
+    LimitNear,
     ModelAnswered,
+    ModelReplaced,
+    PlanUpdated,
     ProviderWaiting,
     QuestionAnswered,
     QuestionAsked,
     RoundStarted,
     RunEnded,
+    RunEvent,
+    RunPicture,
     RunQueued,
     RunStarted,
+    SideModelAnswered,
+    SteerRefused,
+    SteerUndelivered,
+    SubagentEnded,
+    SubagentSpawned,
     ToolFinished,
     ToolStarted,
+    Warned,
 )
 from bamboo_mcp.domain.ids import OwnerId, QuestionId, RunId, SessionId, SubagentId
 from bamboo_mcp.domain.questions import Question
 from bamboo_mcp.domain.runs import Outcome, RunState, RunStatus
 from bamboo_mcp.domain.usage import NO_USAGE
 
+CRITICAL_KEPT = 64
+"""Critical events a late follower gets at once; document 002 asks for 32. The log has them all."""
+
 
 class RunTrack:
     """What `RunState` says, kept up to date. The value itself is only built when somebody asks."""
 
     __slots__ = (
+        "_unpriced",
+        "cost_usd",
+        "critical",
         "ended_at",
+        "last_budget",
         "last_event_at",
         "last_seq",
         "last_tool",
@@ -64,6 +87,11 @@ class RunTrack:
         self.ended_at: float | None = None
         self.rounds = 0
         self.usage = NO_USAGE
+        self.cost_usd: float | None = None
+        self._unpriced = False
+        self.last_budget: RunEvent | None = None
+        self.critical: list[RunEvent] | None = None
+        """The latest ones; most runs never have any."""
         self.last_tool = ""
         self.last_tool_phase: Literal["", "begin", "finished", "error"] = ""
         self.last_event_at = 0.0
@@ -95,6 +123,7 @@ class RunTrack:
             error="the server process that worked on it is gone",
             usage=self.usage,
             rounds=self.rounds,
+            cost_usd=self.cost_usd,
         )
 
     def state(self) -> RunState:
@@ -108,6 +137,7 @@ class RunTrack:
             ended_at=self.ended_at,
             rounds=self.rounds,
             usage=self.usage,
+            cost_usd=self.cost_usd,
             last_tool=self.last_tool,
             last_tool_phase=self.last_tool_phase,
             last_event_at=self.last_event_at,
@@ -116,6 +146,26 @@ class RunTrack:
             pause_reason=self.pause_reason,
             outcome=self.outcome,
         )
+
+    def picture(self) -> RunPicture:
+        return RunPicture(
+            state=self.state(),
+            last_budget=self.last_budget,
+            critical=tuple(self.critical[-CRITICAL_KEPT:]) if self.critical else (),
+        )
+
+    def _note_critical(self, event: RunEvent) -> None:
+        if self.critical is None:
+            self.critical = [event]
+            return
+        self.critical.append(event)
+        # Cut now and then, not each time: the list is short and shown rarely.
+        if len(self.critical) > 2 * CRITICAL_KEPT:
+            del self.critical[:-CRITICAL_KEPT]
+
+    def _bound_near(self, event: LimitNear) -> None:
+        self.last_budget = event
+        self._note_critical(event)
 
     def _pauses(self, event: ProviderWaiting) -> None:
         self.pause_until = self.last_event_at + event.delay_s
@@ -136,8 +186,14 @@ class RunTrack:
     def _round(self, event: RoundStarted) -> None:
         self.rounds = event.round
 
-    def _answered(self, event: ModelAnswered) -> None:
+    def _answered(self, event: ModelAnswered | SideModelAnswered) -> None:
+        self.last_budget = event
         self.usage = self.usage + event.usage
+        if event.cost_usd is None:
+            self._unpriced = True
+            self.cost_usd = None
+        elif not self._unpriced:
+            self.cost_usd = (self.cost_usd or 0.0) + event.cost_usd
 
     def _tool_started(self, event: ToolStarted) -> None:
         self.last_tool = event.tool
@@ -148,10 +204,12 @@ class RunTrack:
         self.last_tool_phase = "error" if event.is_error else "finished"
 
     def _question_asked(self, event: QuestionAsked) -> None:
+        self._note_critical(event)
         self.questions[event.question.question_id] = event.question
         self.status = "waiting"
 
     def _question_answered(self, event: QuestionAnswered) -> None:
+        self._note_critical(event)
         self.questions.pop(event.question_id, None)
         if not self.questions and self.status == "waiting":
             self.status = "running"
@@ -169,9 +227,28 @@ _FOLDS: dict[type, Callable[[RunTrack, Any], None]] = {
     RoundStarted: RunTrack._round,
     ProviderWaiting: RunTrack._pauses,
     ModelAnswered: RunTrack._answered,
+    SideModelAnswered: RunTrack._answered,
+    LimitNear: RunTrack._bound_near,
     ToolStarted: RunTrack._tool_started,
     ToolFinished: RunTrack._tool_finished,
     QuestionAsked: RunTrack._question_asked,
     QuestionAnswered: RunTrack._question_answered,
     RunEnded: RunTrack._ended,
 }
+_FOLDS |= dict.fromkeys(
+    (
+        CommandEnded,
+        GoalContinued,
+        GoalDeclared,
+        GoalJudged,
+        GoalSettled,
+        ModelReplaced,
+        PlanUpdated,
+        SteerRefused,
+        SteerUndelivered,
+        SubagentEnded,
+        SubagentSpawned,
+        Warned,
+    ),
+    RunTrack._note_critical,
+)

@@ -23,9 +23,10 @@ from bamboo_mcp.domain.ids import new_call_id
 from bamboo_mcp.domain.tools import ToolCall, ToolResult, error_result, result_of_error
 from bamboo_mcp.ports import ToolContext, ToolExecutor
 from bamboo_mcp.server.changes import Changes
-from bamboo_mcp.server.context import DirectCalls
+from bamboo_mcp.server.context import DirectCalls, sender_of
 from bamboo_mcp.server.conversion import wire_result, wire_tools
 from bamboo_mcp.server.progress import ProgressPump
+from bamboo_mcp.server.resources import Resources
 from bamboo_mcp.server.roots import client_roots
 from bamboo_mcp.tools.catalogue import listing_order, unknown_tool
 
@@ -96,7 +97,8 @@ class Mirror:
         call = ToolCall(id=new_call_id(), name=params.name, arguments=params.arguments or {})
         async with self._turns, anyio.create_task_group() as group:
             pump = ProgressPump(group, context.session.report_progress)
-            result = await self._answer(call, self._calls.context(pump.report))
+            known = self._calls.context(pump.report, sender_of(context))
+            result = await self._answer(call, known)
             pump.close()
             group.cancel_scope.cancel()
         return _wire(call, result)
@@ -139,6 +141,7 @@ def mirror_server(
     instructions: str,
     changes: Changes | None = None,
     on_roots: OnRoots | None = None,
+    resources: Resources | None = None,
 ) -> MirrorServer:
     """A server for any transport. `on_roots` hears the folders of a legacy client that has some."""
     changes = changes or Changes()
@@ -157,8 +160,9 @@ def mirror_server(
         instructions=instructions,
         on_list_tools=mirror.list_tools,
         on_call_tool=mirror.call_tool,
-        on_subscriptions_listen=changes.listen,
+        on_subscriptions_listen=changes.listen if resources is None else resources.listen,
         get_tool_input_schema=mirror.input_schema,
+        **({} if resources is None else resources.handlers),
     )
     server.add_notification_handler(
         "notifications/initialized", mcp_types.NotificationParams, connected

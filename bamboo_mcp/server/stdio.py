@@ -14,6 +14,7 @@ from bamboo_mcp.server.context import DirectCalls
 from bamboo_mcp.server.instructions import INSTRUCTIONS
 from bamboo_mcp.server.mirror import MAX_CONCURRENT, Mirror, OnRoots, mirror_server
 from bamboo_mcp.server.process import Shutdown
+from bamboo_mcp.server.resources import Resources
 from bamboo_mcp.server.wire import LineReader, LineWriter, Wire, claimed_stdio
 
 
@@ -28,6 +29,7 @@ async def serve_stdio(
     changes: Changes | None = None,
     on_roots: OnRoots | None = None,
     max_concurrent: int = MAX_CONCURRENT,
+    resources: Resources | None = None,
 ) -> None:
     """Serve `tools` until stdin ends, the client stops reading, or `shutdown` is requested.
 
@@ -36,7 +38,12 @@ async def serve_stdio(
     """
     mirror = Mirror(tools, calls, max_concurrent=max_concurrent)
     server = mirror_server(
-        mirror, version=version, instructions=instructions, changes=changes, on_roots=on_roots
+        mirror,
+        version=version,
+        instructions=instructions,
+        changes=changes,
+        on_roots=on_roots,
+        resources=resources,
     )
     with ExitStack() as stack:
         wire = wire or stack.enter_context(claimed_stdio())
@@ -53,6 +60,8 @@ async def serve_stdio(
                 group.cancel_scope.cancel()
 
             group.start_soon(stop_when_asked)
+            if resources is not None:
+                group.start_soon(resources.tell)
             # The SDK only iterates the one and writes to the other; both can be cancelled.
             async with stdio_server(cast(Any, reader), cast(Any, writer)) as (inbound, outbound):
                 await server.run(inbound, outbound, server.create_initialization_options())

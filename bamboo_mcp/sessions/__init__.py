@@ -1,4 +1,4 @@
-"""Conversations between runs: the journal store, its index, and a store in memory.
+"""Conversations between runs: the journal store, its index and search, and a store in memory.
 
-May import: `domain`, `ports`, `disk`, and tinydb (nobody else does).
+May import: `domain`, `ports`, `disk`, and tinydb (nobody else does). sqlite3 is imported late.
 """

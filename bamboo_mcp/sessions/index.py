@@ -1,57 +1,66 @@
-"""The list of sessions: a cache in TinyDB, written in batches, healed from the sessions."""
+"""The list of sessions: a cache, written in batches, healed from the sessions."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
-import msgspec
 from anyio.abc import TaskStatus
 
-from bamboo_mcp.disk.calls import DISK, DiskCalls, make_folders
-from bamboo_mcp.disk.encoding import encode
-from bamboo_mcp.disk.layout import index_file, is_plain, sessions_folder
-from bamboo_mcp.disk.locks import index_lock
-from bamboo_mcp.domain.errors import StorageError, StorageTooNew, UnknownId
+from bamboo_mcp.disk.calls import DISK, DiskCalls
+from bamboo_mcp.disk.layout import index_database, index_file, sessions_folder
+from bamboo_mcp.domain.errors import StorageError
 from bamboo_mcp.domain.ids import SessionId
 from bamboo_mcp.domain.sessions import SessionMeta
-from bamboo_mcp.sessions.listing import page_of
-from bamboo_mcp.sessions.records import RECORD, read_meta
+from bamboo_mcp.sessions.index_rows import Changes, IndexRows
 
 if TYPE_CHECKING:
-    from bamboo_mcp.sessions.tinydb_file import IndexFile
+    from bamboo_mcp.sessions.sqlite_index import SqliteIndex
+    from bamboo_mcp.sessions.tinydb_index import TinydbIndex
 
 logger = logging.getLogger(__name__)
 
-_WHOLE = 4096
-"""A record up to this many bytes is in the index as it is; of a longer one the texts are cut."""
-_CUT = 200
 _RETRY_S = 1.0
 _LAST_FLUSH_S = 5.0
 
+MANY = 1000
+"""Beyond so many sessions SQLite takes over: TinyDB reads and writes all of its file each time."""
+
+IndexKind: TypeAlias = Literal["auto", "tinydb", "sqlite"]
+
 T = TypeVar("T")
-Changes = dict[SessionId, SessionMeta | None]
-"""None: deleted."""
 
 
 class SessionIndex:
-    """Answers `list_sessions` without opening every session. All of TinyDB runs in one thread.
+    """Answers `list_sessions` without opening every session. All of its file is for one thread.
 
     `put` and `remove` only take note; `run`, started in a group of the app, writes what was noted
     at most every `debounce_s`, and after twice that while more comes. Until then this process lists
     it from memory; one that dies first leaves it to the next, which compares the index with the
     folders when it first opens it.
+
+    With the kind `auto` it is a TinyDB file up to `many` sessions, then a SQLite file; once there
+    is one, every process on this home folder goes over to it.
     """
 
-    def __init__(self, home: Path, *, calls: DiskCalls = DISK, debounce_s: float = 0.1) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        kind: IndexKind = "auto",
+        many: int = MANY,
+        calls: DiskCalls = DISK,
+        debounce_s: float = 0.1,
+    ) -> None:
         self._home = home
-        self._sessions = sessions_folder(home)
+        self._kind: IndexKind = kind
+        self._many = many
         self._calls = calls
         self._debounce_s = debounce_s
         self._noted: Changes = {}
@@ -59,7 +68,8 @@ class SessionIndex:
         self._bell: anyio.Event | None = None
         self._turn: anyio.Lock | None = None
         self._thread: anyio.CapacityLimiter | None = None
-        self._file: IndexFile | None = None
+        self._small: TinydbIndex | None = None
+        self._large: SqliteIndex | None = None
 
     def put(self, meta: SessionMeta) -> None:
         self._note(meta.session_id, meta)
@@ -72,8 +82,11 @@ class SessionIndex:
     ) -> Sequence[SessionMeta]:
         """See `SessionStore.list_sessions`."""
         noted = {**self._writing, **self._noted}
-        choose = partial(page_of, limit=limit, before=before, subagents_only=subagents_only)
-        return await self._in_thread(partial(self._page, noted, choose))
+        return await self._in_thread(
+            lambda: self._current().page(
+                noted, limit=limit, before=before, subagents_only=subagents_only
+            )
+        )
 
     async def flush(self) -> None:
         """Write what was noted.
@@ -138,134 +151,45 @@ class SessionIndex:
 
     # What follows runs in the thread.
 
-    def _page(
-        self, noted: Changes, choose: Callable[[Sequence[SessionMeta]], Sequence[SessionMeta]]
-    ) -> Sequence[SessionMeta]:
-        documents = self._current().documents()
-        metas: dict[str, SessionMeta | None] = {}
-        for session_id, document in documents.items():
-            metas[session_id] = self._meta_of(session_id, document)
-        for session_id, meta in noted.items():
-            known = metas.get(session_id)
-            if meta is None or known is None or known.version <= meta.version:
-                metas[session_id] = meta
-        chosen = choose([meta for meta in metas.values() if meta is not None])
-        return [meta for meta in map(partial(self._whole, documents), chosen) if meta is not None]
-
-    def _whole(
-        self, documents: Mapping[str, Mapping[str, Any]], meta: SessionMeta
-    ) -> SessionMeta | None:
-        """The record in full, where the index has it cut."""
-        document = documents.get(meta.session_id, {})
-        if not document.get("cut") or document.get("version", 0) != meta.version:
-            return meta
-        return self._read(meta.session_id)
-
     def _write(self, changes: Changes) -> None:
-        make_folders(self._home, self._calls)
-        current = self._current()
-        with index_lock(self._lock_path()):
-            current.refresh()
-            documents = current.documents()
-            puts: dict[str, Mapping[str, Any]] = {
-                session_id: document_of(meta)
-                for session_id, meta in changes.items()
-                # Another process may have written a later version meanwhile.
-                if meta is not None
-                and documents.get(session_id, {}).get("version", -1) <= meta.version
-            }
-            current.change(puts, [one for one, meta in changes.items() if meta is None])
-            current.save()
+        # What was noted since then is known here as well. (A copy is made in one step of Python's.)
+        self._current().write(changes, {**changes, **self._noted})
 
-    def _current(self) -> IndexFile:
-        """The index as the file is now, made whole when it is new to us, missing or damaged."""
-        if self._file is None:
-            from bamboo_mcp.sessions.tinydb_file import IndexFile
+    def _current(self) -> IndexRows:
+        """The file that counts now. Its kind is looked at each time: others decide it too."""
+        if self._large is None and self._wants_sqlite():
+            from bamboo_mcp.sessions.sqlite_index import SqliteIndex
 
-            opened = IndexFile(index_file(self._home), self._calls)
-            opened.refresh()
-            self._heal(opened)
-            self._file = opened
-        elif self._file.refresh():
-            self._heal(self._file)
-        return self._file
+            self._large = SqliteIndex(self._home, self._calls)
+            self._small = None
+            with contextlib.suppress(OSError):
+                self._calls.remove(str(index_file(self._home)))
+        if self._large is not None:
+            return self._large
+        if self._small is None:
+            from bamboo_mcp.sessions.tinydb_index import TinydbIndex
 
-    def _heal(self, index: IndexFile) -> None:
-        """Take in what the folders have and the index lacks or has older; drop what is gone."""
-        if not self._home.is_dir():
-            return
-        try:
-            with index_lock(self._lock_path()):
-                index.refresh()
-                self._compare(index)
-                index.save()
-        except StorageTooNew:
-            raise
-        except StorageError:
-            # The list is right in memory all the same.
-            logger.exception("the index of sessions could not be brought up to date")
+            self._small = TinydbIndex(self._home, self._calls)
+        return self._small
 
-    def _compare(self, index: IndexFile) -> None:
-        documents = index.documents()
-        try:
-            written_at = index_file(self._home).stat().st_mtime
-        except FileNotFoundError:
-            written_at = 0.0
-        names: set[str] = set()
-        puts: dict[str, Mapping[str, Any]] = {}
-        for folder in self._sessions.iterdir() if self._sessions.is_dir() else ():
-            if not is_plain(folder.name):
-                if folder.name.startswith(".deleted-"):
-                    shutil.rmtree(folder, ignore_errors=True)
-                continue
-            names.add(folder.name)
-            if folder.name in documents and not _edited_since(folder, written_at):
-                continue
-            if folder.name in self._noted or folder.name in self._writing:
-                continue  # just made or changed here, and not yet written: no need to read it back
-            meta = self._read(SessionId(folder.name))
-            if meta is not None:
-                puts[folder.name] = document_of(meta)
-        index.change(puts, [one for one in documents if one not in names])
+    def _wants_sqlite(self) -> bool:
+        if self._kind != "auto":
+            return self._kind == "sqlite"
+        if index_database(self._home).exists():
+            return True
+        if self._small is None:
+            from bamboo_mcp.sessions.folders import count_up_to
 
-    def _lock_path(self) -> Path:
-        return index_file(self._home).with_suffix(".lock")
-
-    def _read(self, session_id: SessionId) -> SessionMeta | None:
-        try:
-            return read_meta(self._sessions / session_id)
-        except UnknownId:
-            return None
-        except StorageError as error:
-            # One session that cannot be read must not hide the others.
-            logger.warning("session %s is left out of the list: %s", session_id, error)
-            return None
-
-    def _meta_of(self, session_id: str, document: Mapping[str, Any]) -> SessionMeta | None:
-        try:
-            return msgspec.convert(dict(document), SessionMeta)
-        except msgspec.ValidationError:
-            return self._read(SessionId(session_id))
+            many = count_up_to(sessions_folder(self._home), self._many)
+        else:
+            many = self._small.count()
+        return many > self._many and _has_sqlite()
 
 
-def document_of(meta: SessionMeta) -> Mapping[str, Any]:
-    """What the index keeps of a record: all of it, or its start and a mark that it is cut."""
-    data = encode(meta)
-    cut = len(data) > _WHOLE
-    if cut:
-        spec = meta.spec
-        if spec is not None:
-            spec = msgspec.structs.replace(
-                spec, task=spec.task[:_CUT], system_prompt=spec.system_prompt[:_CUT]
-            )
-        data = encode(msgspec.structs.replace(meta, title=meta.title[:_CUT], spec=spec, extra={}))
-    document: dict[str, Any] = msgspec.json.decode(data)
-    return {**document, "cut": True} if cut else document
-
-
-def _edited_since(folder: Path, moment: float) -> bool:
-    """Whether the record may be newer than the index, which lags behind by its debounce."""
+def _has_sqlite() -> bool:
     try:
-        return (folder / RECORD).stat().st_mtime > moment - 10.0
-    except OSError:
+        import sqlite3  # noqa: F401
+    except ImportError:
+        logger.warning("this Python has no sqlite3: the list of many sessions stays slow")
         return False
+    return True

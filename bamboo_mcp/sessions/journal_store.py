@@ -26,8 +26,9 @@ from bamboo_mcp.disk.locks import try_lock
 from bamboo_mcp.domain.errors import InvalidInput, StorageError
 from bamboo_mcp.domain.ids import SessionId
 from bamboo_mcp.domain.messages import Message
-from bamboo_mcp.domain.sessions import Session, SessionMeta
+from bamboo_mcp.domain.sessions import Session, SessionHits, SessionMeta
 from bamboo_mcp.ports import SessionWriter
+from bamboo_mcp.sessions.folders import DOOMED
 from bamboo_mcp.sessions.index import SessionIndex
 from bamboo_mcp.sessions.listing import edited, exists_already, unknown
 from bamboo_mcp.sessions.records import (
@@ -38,6 +39,7 @@ from bamboo_mcp.sessions.records import (
     session_folder,
     write_meta,
 )
+from bamboo_mcp.sessions.search import SessionSearch
 from bamboo_mcp.sessions.writer import JournalWriter, Opening, decode_all, near
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,8 @@ _BORN_BYTES = 16 * 1024
 class JournalSessionStore:
     """The `SessionStore` of a home folder, in `<home>/sessions/<id>/`.
 
-    Several processes may use one home folder. `index` is a cache for `list_sessions`, nothing more.
+    Several processes may use one home folder. `index` is a cache for `list_sessions`, nothing more;
+    so is what `search` keeps (default: that of the home folder).
     """
 
     def __init__(
@@ -62,8 +65,10 @@ class JournalSessionStore:
         journals: Journals,
         index: SessionIndex,
         *,
+        search: SessionSearch | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._search = search or SessionSearch(home, calls=journals.calls)
         self._sessions = sessions_folder(home)
         self._prefix = f"{self._sessions}{os.sep}"
         self._journals = journals
@@ -142,6 +147,9 @@ class JournalSessionStore:
     ) -> Sequence[SessionMeta]:
         return await self._index.page(limit=limit, before=before, subagents_only=subagents_only)
 
+    async def search(self, query: str, *, limit: int = 20, offset: int = 0) -> SessionHits:
+        return await self._search.find(query, limit=limit, offset=offset)
+
     async def delete(self, session_id: SessionId) -> None:
         folder = session_folder(self._sessions, session_id)
         async with self._alone(session_id, folder):
@@ -157,7 +165,7 @@ class JournalSessionStore:
 
     def _delete(self, folder: Path) -> None:
         # Renamed first, so that a crash in the middle leaves no half of a session in the list.
-        doomed = folder.with_name(f".deleted-{folder.name}-{secrets.token_hex(4)}")
+        doomed = folder.with_name(f"{DOOMED}{folder.name}-{secrets.token_hex(4)}")
         try:
             try:
                 self._journals.calls.replace(str(folder), str(doomed))
@@ -166,6 +174,7 @@ class JournalSessionStore:
             shutil.rmtree(doomed)
         except OSError as error:
             raise storage_error(error, str(folder), "delete") from error
+        self._search.forget(SessionId(folder.name))
 
     @asynccontextmanager
     async def _alone(self, session_id: SessionId, folder: Path) -> AsyncIterator[None]:

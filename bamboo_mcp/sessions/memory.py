@@ -8,9 +8,10 @@ from contextlib import AbstractAsyncContextManager
 
 from bamboo_mcp.domain.ids import SessionId
 from bamboo_mcp.domain.messages import Message
-from bamboo_mcp.domain.sessions import Session, SessionMeta
+from bamboo_mcp.domain.sessions import Session, SessionHit, SessionHits, SessionMeta, place
 from bamboo_mcp.ports import SessionWriter
 from bamboo_mcp.sessions.listing import edited, exists_already, page_of, unknown, window
+from bamboo_mcp.sessions.words import excerpt, folded_words, holds, terms_of
 
 
 class _Kept:
@@ -18,7 +19,9 @@ class _Kept:
 
     def __init__(self, meta: SessionMeta, messages: Sequence[Message]) -> None:
         self.meta = meta
-        self.messages = list(messages)
+        self.messages: list[Message] = []
+        for message in messages:
+            place(self.messages, message)
 
 
 class _MemoryWriter:
@@ -51,7 +54,7 @@ class _MemoryWriter:
     def append(self, message: Message) -> None:
         if self._sessions.get(self._session_id) is not self._kept:
             raise unknown(self._session_id)
-        self._kept.messages.append(message)
+        place(self._kept.messages, message)
 
     async def flush(self) -> None:
         """Nothing to do: memory survives nothing."""
@@ -95,6 +98,14 @@ class MemorySessionStore:
         metas = (kept.meta for kept in self._sessions.values())
         return page_of(metas, limit=limit, before=before, subagents_only=subagents_only)
 
+    async def search(self, query: str, *, limit: int = 20, offset: int = 0) -> SessionHits:
+        terms = terms_of(query)
+        newest = sorted(self._sessions.values(), key=lambda kept: -kept.meta.created_at)
+        hits = [hit for kept in newest if (hit := _hit(kept, terms)) is not None]
+        # In order of age but for this: what is in the title goes first.
+        hits.sort(key=lambda hit: hit.position is not None)
+        return SessionHits(hits=hits[offset : offset + limit])
+
     async def delete(self, session_id: SessionId) -> None:
         self._kept(session_id)
         del self._sessions[session_id]
@@ -104,3 +115,17 @@ class MemorySessionStore:
         if kept is None:
             raise unknown(session_id)
         return kept
+
+
+def _hit(kept: _Kept, terms: Sequence[str]) -> SessionHit | None:
+    """Where a session has the terms, if it has them all: in its title, or in which message."""
+    texts = [kept.meta.title, *(message.text for message in kept.messages)]
+    words = [folded_words(text) for text in texts]
+    if not all(any(holds(one, term) for one in words) for term in terms):
+        return None
+    best = max(range(len(texts)), key=lambda at: sum(holds(words[at], term) for term in terms))
+    return SessionHit(
+        meta=kept.meta,
+        position=best - 1 if best else None,
+        excerpt=excerpt(texts[best], terms),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 
@@ -27,8 +28,11 @@ RECORD = "session.json"
 
 
 class _Stored(Value, frozen=True, kw_only=True):
+    """`crc32` is that of the two others, see `_checksum`; older files of this format have none."""
+
     format: int
-    session: SessionMeta
+    session: msgspec.Raw
+    crc32: str = ""
 
 
 class _Format(Value, frozen=True, kw_only=True):
@@ -97,8 +101,41 @@ def write_meta(folder: Path, meta: SessionMeta, *, durable: bool, calls: DiskCal
     if path.exists() and _read_edited(folder) is None:
         with contextlib.suppress(OSError):
             calls.replace(str(path), str(path) + ".bak")
-    data = encode(_Stored(format=FORMAT, session=meta))
-    replace_file(path, data, durable=durable, calls=calls)
+    session = encode(meta)
+    stored = _Stored(format=FORMAT, session=msgspec.Raw(session), crc32=_checksum(FORMAT, session))
+    replace_file(path, encode(stored), durable=durable, calls=calls)
+
+
+def record_fault(folder: Path) -> str:
+    """What is wrong with `session.json`; "" when nothing is, or there is none.
+
+    One flipped bit may leave it readable: then it counts as it is, and only this tells.
+
+    Raises:
+        StorageTooNew: Written by a newer version.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return ""
+    data = path.read_bytes()
+    try:
+        stored = _decode_stored(data)
+    except msgspec.DecodeError:
+        return "" if _read_edited(folder) is not None else "it cannot be read"
+    if stored.crc32 and stored.crc32 != _checksum(stored.format, bytes(stored.session)):
+        return "the checksum does not match"
+    edited = _read_edited(folder)
+    if edited is None:
+        return "it cannot be read"
+    if not stored.crc32 and data != encode(stored):
+        return "it is not as it was written"
+    if edited.session_id != folder.name:
+        return f"it is the record of another session: {edited.session_id!r}"
+    return ""
+
+
+def _checksum(format_number: int, session: bytes) -> str:
+    return f"{crc32(b'%d %b' % (format_number, session)):08x}"
 
 
 def _read_edited(folder: Path) -> SessionMeta | None:
@@ -117,7 +154,7 @@ def _read_edited(folder: Path) -> SessionMeta | None:
                 f"{shown_path(path)!r} has format {version}; this bamboo-mcp reads up to {FORMAT}",
                 hint="use the newer bamboo-mcp that wrote it",
             )
-        return _decode_stored(data).session
+        return _decode_meta(_decode_stored(data).session)
     except msgspec.DecodeError as error:
         logger.warning("session %s: session.json is damaged: %s", folder.name, error)
         return None

@@ -129,6 +129,9 @@ class IndexFile:
         """Take in what other processes wrote; True when there is nothing and it must be rebuilt."""
         return self._storage.refresh()
 
+    def __len__(self) -> int:
+        return len((self._storage.read() or {}).get(_SESSIONS, {}))
+
     def documents(self) -> Mapping[str, Mapping[str, Any]]:
         return {str(document.doc_id): document for document in self._table.all()}
 

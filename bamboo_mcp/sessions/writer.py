@@ -19,7 +19,7 @@ from bamboo_mcp.disk.journals import Journals
 from bamboo_mcp.disk.lines import Record
 from bamboo_mcp.domain.errors import UnknownId
 from bamboo_mcp.domain.messages import Message
-from bamboo_mcp.domain.sessions import SessionMeta
+from bamboo_mcp.domain.sessions import SessionMeta, place
 from bamboo_mcp.ports import SessionWriter
 from bamboo_mcp.sessions.listing import unknown
 from bamboo_mcp.sessions.records import KIND, MESSAGES, RECORD, read_messages, read_meta
@@ -59,7 +59,8 @@ class JournalWriter:
         writer._journal = journals.create(
             path, KIND, encode(meta), map(encode, messages), shared=True, on_foreign=writer._take
         )
-        writer._messages.extend(messages)
+        for message in messages:
+            place(writer._messages, message)
         writer.meta = meta
         return writer
 
@@ -94,7 +95,7 @@ class JournalWriter:
             self._journal.append(encode(message))
         except UnknownId as error:
             raise unknown(self.session_id) from error
-        self._messages.append(message)
+        place(self._messages, message)
 
     async def flush(self) -> None:
         await self._journals.flush(self._journal)
@@ -117,11 +118,13 @@ class JournalWriter:
         page = await near(folder, partial(read_messages, folder))
         # Later ones come in as foreign, with the next append.
         known = [record for record in page.records if record.seq <= self._journal.last_seq]
-        self._messages.extend(await near(folder, partial(decode_all, self.session_id, known)))
+        for message in await near(folder, partial(decode_all, self.session_id, known)):
+            place(self._messages, message)
         self.meta = read_meta(folder, page.header)
 
     def _take(self, record: Record) -> None:
-        self._messages.extend(decode_all(self.session_id, (record,)))
+        for message in decode_all(self.session_id, (record,)):
+            place(self._messages, message)
 
 
 class Opening:

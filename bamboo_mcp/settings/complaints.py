@@ -75,7 +75,7 @@ def _instead(key: str, layer: Layer) -> str:
 
 def _may_be_shown(key: str, value: object) -> bool:
     """Keys end up in odd places of a provider: nothing of one is shown but what is never secret."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) or key.startswith("server.http.token"):
         return False
     if key.startswith("providers"):
         return key.endswith(".type") or (key.endswith(".base_url") and "@" not in str(value))

@@ -56,9 +56,14 @@ def template() -> str:
 def _template_section(name: str, section: type[BaseModel]) -> str:
     lines = [f"# {line}" for line in (section.__doc__ or "").strip().splitlines()]
     lines.append(f"[{name}]")
+    inside = []
     for key, field in section.model_fields.items():
-        lines += _template_key(key, field)
-    return "\n".join(lines) + "\n"
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            inside.append(_template_section(f"{name}.{key}", inner))
+        else:
+            lines += _template_key(key, field)
+    return "\n".join(["\n".join(lines) + "\n", *inside])
 
 
 def _template_key(key: str, field: Any) -> Iterator[str]:
@@ -75,9 +80,8 @@ def in_force(settings: Settings) -> str:
     What may be a secret is hidden; references to secrets are shown.
     """
     lines = _keys(settings, settings, "")
-    for name, value in settings:
-        if isinstance(value, BaseModel):
-            lines += ["", f"[{name}]", *_keys(settings, value, f"{name}.")]
+    for prefix, section in _sections(settings, ""):
+        lines += ["", f"[{prefix.removesuffix('.')}]", *_keys(settings, section, prefix)]
     for name, provider in settings.providers.items():
         lines += ["", f"[providers.{_name(name)}]"]
         lines += _keys(settings, provider, f"providers.{name}.")
@@ -97,11 +101,17 @@ def in_force_json(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
 
 def _models(settings: Settings) -> Iterator[tuple[str, BaseModel]]:
     yield "", settings
-    for name, value in settings:
-        if isinstance(value, BaseModel):
-            yield f"{name}.", value
+    yield from _sections(settings, "")
     for name, provider in settings.providers.items():
         yield f"providers.{name}.", provider
+
+
+def _sections(model: BaseModel, prefix: str) -> Iterator[tuple[str, BaseModel]]:
+    """The sections in `model`, each before those inside it."""
+    for name, value in model:
+        if isinstance(value, BaseModel):
+            yield f"{prefix}{name}.", value
+            yield from _sections(value, f"{prefix}{name}.")
 
 
 def _keys(settings: Settings, model: BaseModel, prefix: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -26,6 +27,7 @@ from bamboo_mcp.settings.references import FORMS, check_reference
 
 YEAR_S = 31_536_000
 _MOST = 1_000_000_000
+_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 
 Count: TypeAlias = Annotated[int, Field(ge=1, le=_MOST)]
 CountOrNone: TypeAlias = Annotated[int, Field(ge=0, le=_MOST)]
@@ -148,6 +150,13 @@ class WorkspaceSettings(Section):
     max_write_bytes: Count = Field(
         default=10 * 1024 * 1024, description="Largest file that is written."
     )
+    max_background_commands: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=8, description="Commands one agent or client may leave running at once."
+    )
+    max_background_output: Annotated[int, Field(ge=4096, le=64 * 1024 * 1024)] = Field(
+        default=512 * 1024,
+        description="Bytes kept of what one of them writes: its beginning and its end.",
+    )
 
     @field_validator("root")
     @classmethod
@@ -216,7 +225,7 @@ class LimitSettings(Section):
     max_cost_usd: Annotated[float, Field(ge=0, le=_MOST)] | None = Field(
         default=_LIMITS.max_cost_usd,
         examples=[2.5],
-        description="Dollars a run may cost; carried along, not enforced yet.",
+        description="Dollars a run may cost; a model of unknown price is not asked then.",
     )
     soft_share: float = Field(
         default=_LIMITS.soft_share,
@@ -241,6 +250,55 @@ class SubagentSettings(Section):
     max_queued: CountOrNone = Field(default=1000, description="How many may wait for their turn.")
 
 
+class HttpSettings(Section):
+    """How `serve --http` is reached, and by whom."""
+
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address or name to listen on."
+    )
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=8765, description="Port to listen on; 0: a free one."
+    )
+    tokens: Names = Field(
+        default=(),
+        examples=[["env:BAMBOO_TOKEN"]],
+        description=f"Where the bearer tokens are, a caller each: {FORMS}. "
+        "Without one only this machine is served.",
+    )
+    allowed_hosts: Names = Field(
+        default=(),
+        examples=[["agent.example.com"]],
+        description="Further names clients may call it by, as name or name:port.",
+    )
+    allowed_origins: Names = Field(
+        default=(),
+        examples=[["https://app.example.com"]],
+        description="Web sites whose pages may call it.",
+    )
+
+    @field_validator("tokens")
+    @classmethod
+    def _are_references(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_reference(one) for one in value if one)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not _AUTHORITY.fullmatch(one):
+                raise ValueError(f"{one!r} is no name or name:port")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            scheme, _, rest = one.partition("://")
+            if scheme not in ("http", "https") or not _AUTHORITY.fullmatch(rest):
+                raise ValueError(f"{one!r} is no origin; write https://name or https://name:port")
+        return value
+
+
 class ServerSettings(Section):
     """What MCP clients get."""
 
@@ -253,6 +311,7 @@ class ServerSettings(Section):
     expose: Groups = Field(
         default=GROUPS, min_length=1, description="Which groups of tools clients see."
     )
+    http: HttpSettings = HttpSettings()
 
 
 class StorageSettings(Section):
@@ -261,6 +320,19 @@ class StorageSettings(Section):
     durability: Literal["process", "turn", "always"] = Field(
         default="turn",
         description='A power cut may take: "process" much, "turn" an open turn, "always" nothing.',
+    )
+    index: Literal["auto", "tinydb", "sqlite"] = Field(
+        default="auto",
+        description='The list of sessions; "auto": TinyDB, and SQLite beyond 1 000 of them.',
+    )
+
+
+class MetricSettings(Section):
+    """Figures of runs, in metrics.db of the home folder; `bamboo-mcp stats` shows them."""
+
+    enabled: bool = Field(default=True, description="Keep them at all?")
+    retention_days: CountOrNone = Field(
+        default=90, description="Older ones are removed; 0: none is."
     )
 
 
@@ -297,6 +369,7 @@ class Settings(Section):
     subagents: SubagentSettings = SubagentSettings()
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
+    metrics: MetricSettings = MetricSettings()
     plugins: PluginSettings = PluginSettings()
     logging: LoggingSettings = LoggingSettings()
 

@@ -14,6 +14,7 @@ from bamboo_mcp.domain.runs import Limits, RunRequest
 from bamboo_mcp.domain.subagents import MAX_TASK_CHARS, SubagentSpec
 from bamboo_mcp.domain.value import Value
 from bamboo_mcp.ports import Launcher, Models
+from bamboo_mcp.tools.output_schema import check_schema
 
 
 class SubagentRules(Value, frozen=True, kw_only=True):
@@ -63,6 +64,8 @@ class Admission:
                 f"the task has {len(spec.task)} characters, at most {MAX_TASK_CHARS} are taken",
                 hint="write the material to a file and name the file in the task",
             )
+        if spec.output_schema is not None:
+            check_schema(spec.output_schema)
         if spec.depth > self._rules.max_depth:
             raise LimitReached(
                 f"a subagent at depth {spec.depth} is refused, the deepest is "
@@ -104,6 +107,14 @@ class Admission:
             workspace=self._resolve_workspace(spec.workspace, base),
         )
 
+    async def complete_again(self, spec: SubagentSpec) -> SubagentSpec:
+        """For a new run of one that was admitted: its model, by what the settings say now.
+
+        Raises:
+            As `complete`.
+        """
+        return await self.complete(msgspec.structs.replace(spec, model=_asked(spec)), None)
+
     def launcher(self, spec: SubagentSpec) -> Launcher:
         return self._launchers[spec.isolation]
 
@@ -124,6 +135,7 @@ class Admission:
             allow_tools=spec.allow_tools,
             deny_tools=denied,
             depth=spec.depth,
+            output_schema=spec.output_schema,
         )
 
 

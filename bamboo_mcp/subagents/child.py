@@ -16,10 +16,10 @@ from bamboo_mcp.domain.events import (
     SteerRefused,
     SteerUndelivered,
 )
-from bamboo_mcp.domain.ids import QuestionId, SteerId, SubagentId
+from bamboo_mcp.domain.ids import QuestionId, RunId, SteerId, SubagentId
 from bamboo_mcp.domain.questions import Question
 from bamboo_mcp.domain.runs import Outcome, RunRequest, Steer, SteerReceipt
-from bamboo_mcp.domain.subagents import SubagentSpec
+from bamboo_mcp.domain.subagents import RUN_STRIDE, SubagentSpec
 from bamboo_mcp.ports import SubagentLink
 
 
@@ -75,13 +75,17 @@ OBSERVED = frozenset(
 
 
 class Child:
-    """A subagent whose run this process owns. Nothing here awaits."""
+    """One run of a subagent, owned by this process. Nothing here awaits.
+
+    A resumed subagent has a new one, `earlier_runs` being the runs it had before.
+    """
 
     __slots__ = (
         "_watchers",
         "cancel_reason",
         "changed_seq",
         "created_at",
+        "earlier_runs",
         "ended",
         "link",
         "outcome",
@@ -95,12 +99,22 @@ class Child:
         "waiting_steers",
     )
 
-    def __init__(self, spec: SubagentSpec, request: RunRequest, created_at: float) -> None:
+    own = True
+    """Not the stand-in for a run of another process."""
+
+    def __init__(
+        self,
+        spec: SubagentSpec,
+        request: RunRequest,
+        created_at: float,
+        earlier_runs: tuple[RunId, ...] = (),
+    ) -> None:
         self.spec = spec
         self.request = request
         assert request.subagent_id is not None
         self.subagent_id: SubagentId = request.subagent_id
         self.created_at = created_at
+        self.earlier_runs = earlier_runs
         self.record = Record()
         self.link: SubagentLink | None = None
         self.waiting_steers: list[Steer] = []
@@ -111,10 +125,14 @@ class Child:
         self.run_ended = False
         """Its log has a `RunEnded`; for others it is over a flush later, when `ended` is set."""
         self.changed_seq = 0
-        """Sequence of the event that last asked a question or ended the run."""
+        """Position of the event that last asked a question or ended the run."""
         self.told_seq = 0
         """The last such event that a wait handed to who spawned it."""
         self._watchers: list[Callable[[Child], None]] = []
+
+    def changed_at(self, seq: int) -> None:
+        """The event `seq` of its run asked, answered or ended something."""
+        self.changed_seq = seq + len(self.earlier_runs) * RUN_STRIDE
 
     def steer(self, steer: Steer) -> None:
         """Hand a message on, or keep it until the run starts. Raises `RunClosed`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bamboo_mcp.domain.errors import NotOwner, UnknownId
-from bamboo_mcp.domain.ids import SubagentId, Subject
+from bamboo_mcp.domain.ids import RunId, SubagentId, Subject
 from bamboo_mcp.domain.runs import TERMINAL, RunState
 from bamboo_mcp.domain.sessions import SessionMeta
 from bamboo_mcp.domain.subagents import SubagentSpec
@@ -28,8 +28,8 @@ class Directory:
         Raises:
             UnknownId, NotOwner
         """
-        child = self._lifetimes.find(subagent_id)
-        if child is not None and await self.may_see(child.spec, caller):
+        child = await self.newest(subagent_id, caller)
+        if child is not None:
             return child
         meta = await self.stored(subagent_id, caller)
         if (await self.state_of(meta)).status not in TERMINAL:
@@ -40,6 +40,18 @@ class Directory:
             )
         return None
 
+    async def newest(self, subagent_id: SubagentId, caller: Subject) -> Child | None:
+        """The child in memory, unless another process has resumed it since it ended here."""
+        child = self._lifetimes.find(subagent_id)
+        if child is None or not await self.may_see(child.spec, caller):
+            return None
+        if child.ended:
+            meta = await self._meta(subagent_id)
+            if meta is not None and meta.run_id != child.request.run_id:
+                self._lifetimes.forget(subagent_id)
+                return None
+        return child
+
     async def stored(self, subagent_id: SubagentId, caller: Subject) -> SessionMeta:
         """Raises `UnknownId` when there is none that `caller` may see."""
         meta = await self._meta(subagent_id)
@@ -49,10 +61,11 @@ class Directory:
             )
         return meta
 
-    async def state_of(self, meta: SessionMeta) -> RunState:
+    async def state_of(self, meta: SessionMeta, run_id: RunId | None = None) -> RunState:
+        """Of its newest run, or of another one of its runs."""
         assert meta.run_id is not None
         try:
-            return await self._board.state(meta.run_id)
+            return await self._board.state(run_id or meta.run_id)
         except UnknownId:
             # Accepted but not begun: it waits in its owner's queue, or died with it there.
             alive = meta.owner is not None and self._board.alive(meta.owner)

@@ -21,8 +21,15 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.1
 
 
+class StandIn(Child):
+    """A `Child` that is not ours."""
+
+    __slots__ = ()
+    own = False
+
+
 class ForeignRuns:
-    """Stand-ins: a `Child` that is not ours, for as long as one wait lasts."""
+    """Stand-ins, for as long as one wait lasts."""
 
     def __init__(self, *, directory: Directory, sessions: SessionStore, log: EventLog) -> None:
         self._directory = directory
@@ -34,9 +41,11 @@ class ForeignRuns:
         request = RunRequest(
             run_id=state.run_id, session_id=meta.session_id, subagent_id=meta.subagent_id
         )
-        child = Child(meta.spec or SubagentSpec(task=meta.title), request, meta.created_at)
-        child.changed_seq = state.last_seq
-        child.ended = state.status in TERMINAL
+        spec = meta.spec or SubagentSpec(task=meta.title)
+        child = StandIn(spec, request, meta.created_at, meta.earlier_runs)
+        child.changed_at(state.last_seq)
+        if state.status in TERMINAL:
+            child.end(state.outcome or LOST)
         return child
 
     async def follow(self, child: Child) -> None:
@@ -57,10 +66,10 @@ class ForeignRuns:
         try:
             async for record in self._log.follow(child.request.run_id):
                 if child.record.observe(record.event):
-                    child.changed_seq = record.seq
+                    child.changed_at(record.seq)
                     child.changed()
                 if isinstance(record.event, RunEnded):
-                    child.changed_seq = record.seq
+                    child.changed_at(record.seq)
                     child.end(record.event.outcome)
         except UnknownId:
             await anyio.sleep(POLL_S)  # accepted over there, and its log not begun

@@ -87,6 +87,16 @@ class Lifetimes:
         if child.spec.parent_id is not None:
             self._offspring.setdefault(child.spec.parent_id, set()).add(child.subagent_id)
 
+    def replace(self, child: Child) -> None:
+        """As `register`, for a new run of one that has ended."""
+        self.forget(child.subagent_id)
+        self.register(child)
+
+    def forget(self, subagent_id: SubagentId) -> None:
+        """Leave one that has ended to the disk: another process may have resumed it."""
+        if (child := self._children.get(subagent_id)) is not None and child.ended:
+            self.withdraw(child)
+
     def withdraw(self, child: Child) -> None:
         """The birth failed: as if it had never been."""
         self._children.pop(child.subagent_id, None)
@@ -109,11 +119,11 @@ class Lifetimes:
         kind = type(record.event)
         if kind is RunEnded:
             if child := self._by_run.get(record.run_id):
-                child.changed_seq = record.seq
+                child.changed_at(record.seq)
                 child.run_ended = True
         elif kind in OBSERVED and (child := self._by_run.get(record.run_id)):
             if child.record.observe(record.event):
-                child.changed_seq = record.seq
+                child.changed_at(record.seq)
                 child.changed()
 
     async def _live(self, child: Child, launcher: Launcher) -> None:
@@ -140,15 +150,19 @@ class Lifetimes:
                 status="error", error_code="internal", error="the launcher failed inside"
             )
         finally:
+            self.end(child, outcome)
+
+    def end(self, child: Child, outcome: Outcome) -> None:
+        """Its life is over, or never began."""
+        if not child.run_ended:
+            # It never came to execution, or nobody wrote its end: also when we are cancelled.
+            outcome = msgspec.structs.replace(
+                outcome, undelivered=outcome.undelivered + tuple(child.waiting_steers)
+            )
+            self._execution.end_unstarted(child.request, outcome)
             if not child.run_ended:
-                # It never came to execution, or nobody wrote its end: also when we are cancelled.
-                outcome = msgspec.structs.replace(
-                    outcome, undelivered=outcome.undelivered + tuple(child.waiting_steers)
-                )
-                self._execution.end_unstarted(child.request, outcome)
-                if not child.run_ended:
-                    self._release(child.request.run_id)
-            self._end(child, outcome)
+                self._release(child.request.run_id)
+        self._end(child, outcome)
 
     def _places_at(self, depth: int) -> anyio.Semaphore:
         places = self._places.get(depth)

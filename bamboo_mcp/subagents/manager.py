@@ -1,4 +1,4 @@
-"""The `SubagentPort` of this process: spawn, steer, answer, wait, cancel, look, list."""
+"""The `SubagentPort` of this process: spawn, resume, steer, answer, wait, cancel, look, list."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bamboo_mcp.domain.errors import InvalidInput, RunClosed, UnknownId
 from bamboo_mcp.domain.events import SteerQueued, SteerRefused
 from bamboo_mcp.domain.ids import (
     QuestionId,
+    RunId,
     SteerId,
     SubagentId,
     Subject,
@@ -32,6 +33,7 @@ from bamboo_mcp.subagents.child import Child
 from bamboo_mcp.subagents.directory import Directory
 from bamboo_mcp.subagents.foreign import ForeignRuns
 from bamboo_mcp.subagents.lifetimes import Lifetimes
+from bamboo_mcp.subagents.silence import Silences
 from bamboo_mcp.subagents.views import view_of_child, view_of_stored
 from bamboo_mcp.subagents.waiting import Wait
 
@@ -63,9 +65,15 @@ class SubagentManager:
         self._questions = questions
         self._clock = clock
         self._foreign = ForeignRuns(directory=directory, sessions=sessions, log=log)
+        self._silences = Silences(board, clock)
 
     async def spawn(self, spec: SubagentSpec) -> Subagent:
+        if spec.idempotency_key:
+            return await self.get(await self._births.spawn_once(spec), caller=spec.caller)
         return await self._view(await self._births.spawn(spec))
+
+    async def resume(self, subagent_id: SubagentId, message: str, *, caller: Subject) -> Subagent:
+        return await self._view(await self._births.resume(subagent_id, message, caller))
 
     async def steer(
         self,
@@ -90,7 +98,7 @@ class SubagentManager:
                 steer_id=steer.steer_id,
                 state="refused",
                 text=text,
-                reason=f"the subagent has ended: {status}; spawn another one",
+                reason=f"the subagent has ended: {status}; resume_subagent goes on with it",
             )
         # From here on without an await: the message is queued, or the event says that it is not.
         run_id = child.request.run_id
@@ -157,12 +165,19 @@ class SubagentManager:
                 await _ended(member)
         return [await self._view(member) for member in family]
 
-    async def get(self, subagent_id: SubagentId, *, caller: Subject) -> Subagent:
-        child = self._lifetimes.find(subagent_id)
-        if child is not None and await self._directory.may_see(child.spec, caller):
+    async def get(
+        self, subagent_id: SubagentId, *, caller: Subject, run_id: RunId | None = None
+    ) -> Subagent:
+        child = await self._directory.newest(subagent_id, caller)
+        if child is not None and run_id in (None, child.request.run_id):
             return await self._view(child)
         meta = await self._directory.stored(subagent_id, caller)
-        return await view_of_stored(meta, await self._directory.state_of(meta), self._log)
+        if run_id is not None and run_id not in (*meta.earlier_runs, meta.run_id):
+            raise UnknownId(
+                f"subagent {subagent_id!r} has no run {run_id!r}",
+                hint="get_subagent with include status names its runs",
+            )
+        return await view_of_stored(meta, await self._directory.state_of(meta, run_id), self._log)
 
     async def wait(
         self,
@@ -172,6 +187,7 @@ class SubagentManager:
         mode: WaitMode = "all",
         timeout_s: float = 25.0,
         seen: Mapping[SubagentId, int] | None = None,
+        stall_s: float | None = None,
         on_change: Callable[[Sequence[Subagent]], None] | None = None,
     ) -> WaitResult:
         children = [
@@ -183,10 +199,15 @@ class SubagentManager:
         woken = False
         async with anyio.create_task_group() as group:
             for child in children:
-                if not child.ended and self._lifetimes.find(child.subagent_id) is not child:
+                if not child.ended and not child.own:
                     group.start_soon(self._foreign.follow, child)
             while not woken and (left := deadline - anyio.current_time()) > 0:
                 step = min(left, CHANGE_INTERVAL_S) if on_change else left
+                if stall_s is not None:
+                    due = await self._silences.due_in(children, stall_s)
+                    if due == 0:
+                        break
+                    step = step if due is None else min(step, due)
                 woken = await wait.until_satisfied(step)
                 if on_change and not woken:
                     on_change([await self._view(child) for child in children])
@@ -196,7 +217,8 @@ class SubagentManager:
         for child in children:
             if child.spec.caller == caller:
                 child.told_seq = child.changed_seq
-        return WaitResult(subagents=views, done=done)
+        stalled = {} if stall_s is None else await self._silences.tell(children, stall_s)
+        return WaitResult(subagents=views, done=done, stalled=stalled)
 
     async def list_subagents(
         self,
@@ -221,7 +243,11 @@ class SubagentManager:
                     continue
                 if not await self._directory.may_see(meta.spec, caller):
                     continue
-                one = await self.get(meta.subagent_id, caller=caller)
+                child = self._lifetimes.find(meta.subagent_id)
+                if child is not None and child.request.run_id == meta.run_id:
+                    one = await self._view(child)
+                else:
+                    one = await self.get(meta.subagent_id, caller=caller)
                 if status is None or one.status == status:
                     found.append(one)
             before = page[-1].created_at
@@ -247,7 +273,7 @@ class SubagentManager:
 
     def _view_at_once(self, child: Child) -> Subagent | None:
         """Of one whose run is in memory, as nearly all are."""
-        if self._lifetimes.find(child.subagent_id) is not child:
+        if not child.own:
             return None
         track = self._board.track(child.request.run_id)
         return None if track is None else view_of_child(child, track)
@@ -256,19 +282,25 @@ class SubagentManager:
         if (view := self._view_at_once(child)) is not None:
             return view
         run_id = child.request.run_id
-        if self._lifetimes.find(child.subagent_id) is not child:
+        if not child.own:
             meta = (await self._sessions.load(child.request.session_id, limit=0)).meta
-            return await view_of_stored(meta, await self._directory.state_of(meta), self._log)
+            state = await self._directory.state_of(meta, run_id)
+            return await view_of_stored(meta, state, self._log)
         return view_of_child(child, await self._board.state(run_id))
 
     def _mine(self, subagent_id: SubagentId, caller: Subject) -> Child | None:
-        """One that this caller spawned here: nothing has to be looked up to know it may wait."""
+        """One that this caller spawned here: nothing has to be looked up to know it may wait.
+
+        But for one that has ended and was told: another process may have resumed it since.
+        """
         child = self._lifetimes.find(subagent_id)
-        return child if child is not None and child.spec.caller == caller else None
+        if child is None or child.spec.caller != caller:
+            return None
+        return None if child.ended and child.told_seq >= child.changed_seq else child
 
     async def _awaitable(self, subagent_id: SubagentId, caller: Subject) -> Child:
-        child = self._lifetimes.find(subagent_id)
-        if child is not None and await self._directory.may_see(child.spec, caller):
+        child = await self._directory.newest(subagent_id, caller)
+        if child is not None:
             return child
         return await self._foreign.stand_in(await self._directory.stored(subagent_id, caller))
 

@@ -6,10 +6,10 @@ import time
 
 import msgspec
 
-from bamboo_mcp.domain.ids import SessionId, SubagentId
+from bamboo_mcp.domain.ids import RunId, SessionId, SubagentId
 from bamboo_mcp.domain.runs import Outcome, RunState, RunStatus, Steer, SteerReceipt
 from bamboo_mcp.domain.sessions import SessionMeta
-from bamboo_mcp.domain.subagents import Subagent, SubagentSpec
+from bamboo_mcp.domain.subagents import RUN_STRIDE, Subagent, SubagentSpec
 from bamboo_mcp.ports import EventLog
 from bamboo_mcp.runs.track import RunTrack
 from bamboo_mcp.subagents.child import Child, Record
@@ -33,6 +33,7 @@ def view(
     created_at: float,
     state: RunState | RunTrack,
     record: Record,
+    earlier_runs: tuple[RunId, ...] = (),
 ) -> Subagent:
     outcome = state.outcome
     if outcome is None and state.status == "lost":
@@ -53,9 +54,12 @@ def view(
         ended_at=state.ended_at,
         rounds=state.rounds,
         usage=outcome.usage if outcome is not None and outcome.usage.total else state.usage,
-        cost_usd=None if outcome is None else outcome.cost_usd,
+        cost_usd=state.cost_usd
+        if outcome is None or outcome.cost_usd is None
+        else outcome.cost_usd,
         last_activity=activity(state),
-        last_seq=state.last_seq,
+        last_seq=state.last_seq + len(earlier_runs) * RUN_STRIDE,
+        earlier_runs=earlier_runs,
         question=record.question if outcome is None else None,
         outcome=outcome,
         steers=steers,
@@ -81,7 +85,14 @@ def _settled(
 
 def view_of_child(child: Child, state: RunState | RunTrack) -> Subagent:
     if child.ended is (state.outcome is not None):
-        return view(child.spec, child.subagent_id, child.created_at, state, child.record)
+        return view(
+            child.spec,
+            child.subagent_id,
+            child.created_at,
+            state,
+            child.record,
+            child.earlier_runs,
+        )
     whole = state.state() if isinstance(state, RunTrack) else state
     status: RunStatus
     ended_at: float | None
@@ -96,14 +107,23 @@ def view_of_child(child: Child, state: RunState | RunTrack) -> Subagent:
     whole = msgspec.structs.replace(
         whole, status=status, outcome=child.outcome, ended_at=ended_at, last_seq=last_seq
     )
-    return view(child.spec, child.subagent_id, child.created_at, whole, child.record)
+    return view(
+        child.spec, child.subagent_id, child.created_at, whole, child.record, child.earlier_runs
+    )
 
 
 async def view_of_stored(meta: SessionMeta, state: RunState, log: EventLog) -> Subagent:
-    """The view of a subagent whose run is not in this process: over, lost, or another server's."""
+    """The view of a subagent whose run is not in this process: over, lost, or another server's.
+
+    `state` is that of its newest run, or of one of its earlier ones.
+    """
     record = await fold(log, state)
     spec = meta.spec or SubagentSpec(task=meta.title)
-    return view(spec, meta.subagent_id or SubagentId(""), meta.created_at, state, record)
+    earlier = meta.earlier_runs
+    if state.run_id in earlier:
+        earlier = earlier[: earlier.index(state.run_id)]
+    subagent_id = meta.subagent_id or SubagentId("")
+    return view(spec, subagent_id, meta.created_at, state, record, earlier)
 
 
 async def fold(log: EventLog, state: RunState) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
 import anyio
 
@@ -12,7 +13,7 @@ from bamboo_mcp.subagents.child import Child
 
 
 class Wait:
-    """A wait for `all` of them to end, or for `any`; an open question ends both early.
+    """A wait until they ended as `mode` says; an open question ends it early.
 
     What the caller has seen already (an end, by its cursor; a question, by any wait that told of
     it) does not end a wait again.
@@ -54,14 +55,28 @@ class Wait:
         return self._one_is_enough()
 
     def holds(self) -> bool:
-        """All of them ended; with `any`, one the caller has not seen ended."""
+        """All of them ended; or one did as the mode wants it, and the caller has not seen it."""
         return all(child.ended for child in self._children) or self._one_is_enough()
 
     def _one_is_enough(self) -> bool:
-        return self._mode == "any" and any(
-            child.ended and child.changed_seq > self._seen.get(child.subagent_id, 0)
+        return self._mode != "all" and any(
+            self._is_wanted(child) and child.changed_seq > self._seen.get(child.subagent_id, 0)
             for child in self._children
         )
+
+    def _is_wanted(self, child: Child) -> bool:
+        """Its end alone is what the mode waits for."""
+        if self._mode == "all" or child.outcome is None:
+            return False
+        match self._mode:
+            case "any":
+                return True
+            case "first_success":
+                return child.outcome.status == "completed"
+            case "first_error":
+                return child.outcome.status in ("error", "lost")
+            case mode:
+                assert_never(mode)
 
     def _unheard(self, child: Child) -> bool:
         """It asks something that no wait has told yet: a known question wakes nobody again."""
@@ -70,5 +85,5 @@ class Wait:
     def _on_change(self, child: Child) -> None:
         if child.ended:
             self._unfinished.discard(id(child))
-        if child.record.questions or not self._unfinished or (child.ended and self._mode == "any"):
+        if child.record.questions or not self._unfinished or self._is_wanted(child):
             self._woken.set()

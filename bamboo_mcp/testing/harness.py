@@ -8,6 +8,7 @@ async with open_harness(ScriptedProvider("hello")) as harness:
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from bamboo_mcp.domain.subagents import Subagent, SubagentSpec
 from bamboo_mcp.permissions.policy import ModePolicy
 from bamboo_mcp.permissions.questions import QuestionBroker
 from bamboo_mcp.ports import (
+    NO_PARTS,
     Compactor,
     Launcher,
     Models,
@@ -114,6 +116,7 @@ async def open_harness(
     alive: Callable[[OwnerId], bool] = lambda owner: False,
     question_timeout_s: float = 300.0,
     allow_model_approvals: bool = False,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Harness]:
     """An agent over `provider` and `tools`; leave out what you do not care about.
 
@@ -126,11 +129,13 @@ async def open_harness(
     board = RunBoard(log, owner, alive)
     questions = QuestionBroker(allow_model_approvals=allow_model_approvals)
     agent = _agent(models, tools or FunctionExecutor(()), questions, compactor, question_timeout_s)
-    execution = RunExecution(log=log, sessions=sessions, owner=owner)
+    execution = RunExecution(log=log, sessions=sessions, owner=owner, board=board)
 
     rules = rules or SubagentRules()
     in_process = InProcessLauncher(
-        execute=lambda request, inbox: execution.execute(request, agent, inbox),
+        execute=lambda request, inbox, parts=NO_PARTS: execution.execute(
+            request, agent, inbox, parts
+        ),
         new_inbox=SteeringInbox,
     )
     async with anyio.create_task_group() as group:
@@ -148,7 +153,7 @@ async def open_harness(
             models=models,
             resolve_workspace=lambda asked, base: asked or base,
         )
-        manager = _manager(admission, lifetimes, sessions, log, board, questions, owner)
+        manager = _manager(admission, lifetimes, sessions, log, board, questions, owner, clock)
         try:
             yield Harness(
                 subagents=manager, log=log, sessions=sessions, board=board, questions=questions
@@ -184,6 +189,7 @@ def _manager(
     board: RunBoard,
     questions: Questions,
     owner: OwnerId,
+    clock: Callable[[], float],
 ) -> SubagentManager:
     directory = Directory(lifetimes=lifetimes, sessions=sessions, board=board)
     births = Births(
@@ -194,6 +200,7 @@ def _manager(
         log=log,
         board=board,
         owner=owner,
+        clock=clock,
     )
     return SubagentManager(
         births=births,
@@ -203,6 +210,7 @@ def _manager(
         log=log,
         board=board,
         questions=questions,
+        clock=clock,
     )
 
 

@@ -6,7 +6,7 @@ and `assert_complete` tells which steps nobody came to.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
@@ -15,6 +15,7 @@ from bamboo_mcp.domain.errors import UnknownModel
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.stream import Chunk
 from bamboo_mcp.domain.tokens import Sizing
+from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Models, Notify, Provider
 from bamboo_mcp.providers.retrying import Retrying
 from bamboo_mcp.providers.scripted.engine import CompiledTrack, Engine, Responder
@@ -97,9 +98,17 @@ class ScriptedProvider:
 class _OneProvider:
     """`ports.Models` with a single provider behind every name but those it is told to lack."""
 
-    def __init__(self, provider: Provider, *, retries: bool, unknown: Sequence[str]) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        retries: bool,
+        unknown: Sequence[str],
+        cost: Callable[[Usage], float | None] | None,
+    ) -> None:
         self._provider: Provider = Retrying(provider) if retries else provider
         self._unknown = unknown
+        self._cost = cost
         self._sizing = Sizing()
 
     async def resolve(self, name: str) -> tuple[Provider, str]:
@@ -119,9 +128,22 @@ class _OneProvider:
     def sizing(self, provider: str, model: str) -> Sizing:
         return self._sizing
 
+    def cost(self, provider: str, model: str, usage: Usage) -> float | None:
+        return 0.0 if self._cost is None else self._cost(usage)
+
+    async def load_prices(self, provider: str = "", model: str = "") -> None:
+        return
+
 
 def scripted_models(
-    provider: Provider, *, retries: bool = False, unknown: Sequence[str] = ()
+    provider: Provider,
+    *,
+    retries: bool = False,
+    unknown: Sequence[str] = (),
+    cost: Callable[[Usage], float | None] | None = None,
 ) -> Models:
-    """`ports.Models` that gives `provider` for every name, wrapped for retries when asked to."""
-    return _OneProvider(provider, retries=retries, unknown=unknown)
+    """`ports.Models` that gives `provider` for every name, wrapped for retries when asked to.
+
+    `cost` says what an answer costs; without it they are free.
+    """
+    return _OneProvider(provider, retries=retries, unknown=unknown, cost=cost)

@@ -1,17 +1,19 @@
-"""Run a shell command in the foreground: bounded in time and output, and nothing outlives it."""
+"""Run a shell command: bounded in time and output, and nothing it started outlives it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple, Protocol, TypeAlias
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
@@ -33,8 +35,18 @@ _PASSED_ON = frozenset(
 )
 
 
+Stop: TypeAlias = Callable[[float], None]
+"""Ask a running command to end within so many seconds, after which it is killed."""
+
+
+class Sink(Protocol):
+    """Takes what a command writes, as it comes."""
+
+    def add(self, chunk: bytes) -> None: ...
+
+
 @dataclass(slots=True, kw_only=True)
-class Finished:
+class Ending:
     """How a command ended. `exit_code` None: given up, or not watched to its end."""
 
     exit_code: int | None = None
@@ -42,6 +54,12 @@ class Finished:
     left: int = 0
     """Processes it had left running, which were ended."""
     duration_s: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Finished(Ending):
+    """How it ended and what it wrote."""
+
     stdout: Capture = field(default_factory=Capture)
     stderr: Capture = field(default_factory=Capture)
 
@@ -64,41 +82,67 @@ async def run_shell(
     Raises:
         WorkspaceError: It could not be started.
     """
-    started = time.monotonic()
     finished = Finished()
-    if sys.platform == "win32":
-        await _in_job(command, folder, environment, timeout_s, finished)
-    else:
-        await _below_guard(command, folder, environment, timeout_s, finished)
-    finished.duration_s = time.monotonic() - started
+    await hold_shell(
+        Order(command, folder, environment, timeout_s, finished.stdout, finished.stderr), finished
+    )
     return finished
 
 
-async def _below_guard(
-    command: str,
-    folder: str,
-    environment: Mapping[str, str],
-    timeout_s: float,
-    finished: Finished,
+class Order(NamedTuple):
+    """What to run; without `err` both streams go to `out`, in the order they were written."""
+
+    command: str
+    folder: str
+    environment: Mapping[str, str]
+    timeout_s: float | None
+    out: Sink
+    err: Sink | None = None
+
+
+def _unheard(stop: Stop) -> None: ...
+
+
+async def hold_shell(
+    order: Order, ending: Ending, started: Callable[[Stop], None] = _unheard
 ) -> None:
+    """Run a command until it ends, filling in `ending`; cancelling ends all it started.
+
+    `started` is called once it runs, with what asks it to stop.
+
+    Raises:
+        WorkspaceError: It could not be started.
+    """
+    began = time.monotonic()
+    try:
+        if sys.platform == "win32":
+            await _in_job(order, ending, started)
+        else:
+            await _below_guard(order, ending, started)
+    finally:
+        ending.duration_s = time.monotonic() - began
+
+
+async def _below_guard(order: Order, ending: Ending, started: Callable[[Stop], None]) -> None:
     from bamboo_mcp.workspace import shell_guard  # POSIX only
 
     ours, theirs = socket.socketpair()
-    argv = [sys.executable, "-I", "-S", shell_guard.__file__, _shell(), "-c", command]
+    argv = [sys.executable, "-I", "-S", shell_guard.__file__, _shell(), "-c", order.command]
     with ours:
         ours.setblocking(False)
         with theirs:
-            process = await _start(argv, theirs.fileno(), folder, environment)
+            process = await _start(argv, theirs.fileno(), order)
         watch = _GuardWatch(ours, process)
-        async with _pumped(process, finished):
+        async with _pumped(process, order):
             try:
-                with anyio.move_on_after(timeout_s) as limit:
+                started(watch.ask_to_stop)
+                with anyio.move_on_after(order.timeout_s) as limit:
                     await watch.until_told()
-                finished.timed_out = limit.cancelled_caught
+                ending.timed_out = limit.cancelled_caught
             finally:
                 await watch.stop()
-    finished.exit_code = None if finished.timed_out else watch.exit_code
-    finished.left = watch.left
+                ending.exit_code = None if ending.timed_out else watch.exit_code
+                ending.left = watch.left
 
 
 class _GuardWatch:
@@ -135,10 +179,19 @@ class _GuardWatch:
                     return False
         return bool(heard)
 
+    def ask_to_stop(self, grace_s: float) -> None:
+        """Have the guard end all of it: SIGTERM, and after `grace_s` SIGKILL. `until_told` tells.
+
+        A guard that is gone already is no error.
+        """
+        with contextlib.suppress(OSError):
+            self._connection.send(b"stop %g\n" % grace_s)
+
     async def stop(self) -> None:
         """Hang up; the guard ends what is left, or, if it was killed itself, we do."""
         with anyio.CancelScope(shield=True):
-            self._connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # it hung up first
+                self._connection.shutdown(socket.SHUT_WR)
             with anyio.move_on_after(_STOP_S):
                 await self._process.wait()
             while self.exit_code is None and self._read_pending():
@@ -169,14 +222,17 @@ def _shell() -> str:
     return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
 
 
-async def _start(
-    argv: list[str] | str, stdin: int, folder: str, environment: Mapping[str, str]
-) -> Process:
+async def _start(argv: list[str] | str, stdin: int, order: Order) -> Process:
     # Shielded: cancelled half-way, a started guard would be killed before it can clean up.
     try:
         with anyio.CancelScope(shield=True):
             process = await anyio.open_process(
-                argv, stdin=stdin, cwd=folder, env=environment, start_new_session=True
+                argv,
+                stdin=stdin,
+                stderr=subprocess.STDOUT if order.err is None else subprocess.PIPE,
+                cwd=order.folder,
+                env=order.environment,
+                start_new_session=True,
             )
     except (OSError, ValueError) as error:
         raise WorkspaceError(f"the command could not be started: {error}") from error
@@ -184,14 +240,13 @@ async def _start(
 
 
 @asynccontextmanager
-async def _pumped(process: Process, finished: Finished) -> AsyncIterator[None]:
+async def _pumped(process: Process, order: Order) -> AsyncIterator[None]:
     """Read both streams while the block runs and, for a moment, after it."""
-    assert process.stdout is not None
-    assert process.stderr is not None
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(_pump, process.stdout, finished.stdout)
-            group.start_soon(_pump, process.stderr, finished.stderr)
+            for stream, sink in ((process.stdout, order.out), (process.stderr, order.err)):
+                if stream is not None and sink is not None:
+                    group.start_soon(_pump, stream, sink)
             yield
             group.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
     finally:
@@ -199,32 +254,28 @@ async def _pumped(process: Process, finished: Finished) -> AsyncIterator[None]:
             await process.aclose()
 
 
-async def _pump(stream: ByteReceiveStream, capture: Capture) -> None:
+async def _pump(stream: ByteReceiveStream, sink: Sink) -> None:
     try:
         async for chunk in stream:
-            capture.add(chunk)
+            sink.add(chunk)
     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
         return
 
 
-async def _in_job(
-    command: str,
-    folder: str,
-    environment: Mapping[str, str],
-    timeout_s: float,
-    finished: Finished,
-) -> None:
+async def _in_job(order: Order, ending: Ending, started: Callable[[Stop], None]) -> None:
     """Windows: the job object does what the guard does elsewhere, and dies with this process."""
     if sys.platform == "win32":
         from bamboo_mcp.workspace.windows_job import Job
 
         with Job() as job:
-            process = await _start(command, subprocess.DEVNULL, folder, environment)
+            process = await _start(order.command, subprocess.DEVNULL, order)
             job.take(process.pid)
-            async with _pumped(process, finished):
+            async with _pumped(process, order):
                 try:
-                    with anyio.move_on_after(timeout_s) as limit:
-                        finished.exit_code = await process.wait()
-                    finished.timed_out = limit.cancelled_caught
+                    # There is no asking first: what a job ends, it ends at once.
+                    started(lambda grace_s: process.terminate())
+                    with anyio.move_on_after(order.timeout_s) as limit:
+                        ending.exit_code = await process.wait()
+                    ending.timed_out = limit.cancelled_caught
                 finally:
-                    finished.left = job.end()
+                    ending.left = job.end()

@@ -1,8 +1,9 @@
-"""Tool for commands: run_command, in the foreground."""
+"""Tool for commands: run_command, which waits for them or leaves them running."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -13,6 +14,7 @@ from bamboo_mcp.domain.messages import TextBlock
 from bamboo_mcp.domain.tools import ToolResult, error_result, text_result
 from bamboo_mcp.ports import ToolContext
 from bamboo_mcp.tools.function import tool
+from bamboo_mcp.workspace.background import BackgroundCommands
 from bamboo_mcp.workspace.bounds import Bounds, shown_size
 from bamboo_mcp.workspace.capture import Capture, shorten
 from bamboo_mcp.workspace.commands import Finished, child_environment, run_shell
@@ -20,6 +22,8 @@ from bamboo_mcp.workspace.opening import open_door
 from bamboo_mcp.workspace.roots import relative_path, root_of
 
 MAX_TIMEOUT_S = 600
+DEFAULT_TIMEOUT_S = 120
+MAX_BACKGROUND_S = 24 * 3600
 MAX_COMMAND_BYTES = 100_000
 """Linux takes no single argument over 128 KiB."""
 
@@ -28,11 +32,20 @@ _ROOM_TO_ANSWER_S = 1.0
 
 
 class ShellTools:
-    """`environment` is added to the few variables a command is given anyway."""
+    """`environment` is added to the few variables a command is given anyway.
 
-    def __init__(self, bounds: Bounds, environment: Mapping[str, str]) -> None:
+    Without `background` none can be left running.
+    """
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        environment: Mapping[str, str],
+        background: BackgroundCommands | None = None,
+    ) -> None:
         self._bounds = bounds
         self._environment = environment
+        self._background = background
 
     @tool(
         title="Run command",
@@ -47,25 +60,45 @@ class ShellTools:
         *,
         command: Annotated[str, Meta(description="For the shell.", min_length=1)],
         timeout_s: Annotated[
-            float, Meta(description="Seconds until it is ended.", ge=1, le=MAX_TIMEOUT_S)
-        ] = 120,
+            float,
+            Meta(
+                description="Seconds until it is ended: 120 when not given, at most 600; "
+                "in the background none when not given.",
+                ge=1,
+                le=MAX_BACKGROUND_S,
+            ),
+        ]
+        | None = None,
         workdir: Annotated[
             str, Meta(description="Folder to run in, inside the workspace.", max_length=4000)
         ] = ".",
         description: Annotated[
             str, Meta(description="What it is for, in a few words, for people.", max_length=500)
         ] = "",
+        background: Annotated[
+            bool, Meta(description="Do not wait: a server, a watcher, a long build.")
+        ] = False,
     ) -> ToolResult:
         """Run a shell command in the workspace and wait for it to end.
 
         The answer begins with its exit code; a code other than 0 is an answer, not an error. Only a
         command that ran out of time, or could not run, is an error. There is no input to type, and
-        whatever it leaves running in the background is ended with it. Long output keeps its
-        beginning and end. To read, find and change files the other tools are better.
+        whatever it leaves running is ended with it (so no `&`: use background). Long output keeps
+        its beginning and end. With background it returns a command_id at once, for
+        read_command_output and stop_command; it ends with your run at the latest. To read, find and
+        change files the other tools are better.
         Example: {"command": "make test", "timeout_s": 300}
         """
         _refuse_impossible(command)
         root = root_of(context)
+        if background:
+            return await self._begin(command, timeout_s, root, workdir, context)
+        timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
+        if timeout_s > MAX_TIMEOUT_S:
+            raise InvalidInput(
+                f"timeout_s {timeout_s:g} is over {MAX_TIMEOUT_S}, the longest one call may take",
+                hint="Run it with background true and look at it with read_command_output.",
+            )
         limit_s = min(timeout_s, context.deadline - anyio.current_time() - _ROOM_TO_ANSWER_S)
         if limit_s <= 0:
             raise InvalidInput("no time is left in this call to run a command")
@@ -80,6 +113,27 @@ class ShellTools:
                 timeout_s=limit_s,
             )
         return self._told(finished, limit_s)
+
+    async def _begin(
+        self,
+        command: str,
+        timeout_s: float | None,
+        root: Path,
+        workdir: str,
+        context: ToolContext,
+    ) -> ToolResult:
+        if self._background is None:
+            raise InvalidInput("nothing can be left running in the background here")
+        with (
+            open_door(root) as door,
+            door.folder_for_child(relative_path(root, workdir)) as folder,
+        ):
+            one = await self._background.begin(command, folder, context, timeout_s=timeout_s)
+        return text_result(
+            f"command_id: {one.command_id}\n"
+            "It runs. read_command_output shows what it writes and how it ends, stop_command ends "
+            "it."
+        )
 
     def _told(self, finished: Finished, limit_s: float) -> ToolResult:
         output = self._output(finished)

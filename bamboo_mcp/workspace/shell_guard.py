@@ -3,8 +3,9 @@
 Run as `python -I -S shell_guard.py PROGRAM ARGUMENT...` with a socket as standard input. The
 program runs in a session of its own; the guard tells `started PID`, then `exit CODE LEFT` (CODE is
 negative for a signal, LEFT counts the other processes it had to end). When the socket closes,
-because the call was given up or because the server is gone (kill -9 included), or on SIGTERM, the
-guard ends all of them: SIGTERM, a short grace, SIGKILL.
+because the call was given up or because the server is gone (kill -9 included), on SIGTERM, or when
+it reads `stop SECONDS`, the guard ends all of them: SIGTERM, a grace, SIGKILL. The grace is short,
+or those seconds while the server is there to have asked for them.
 
 On Linux the guard is a child subreaper, so whatever daemonises itself below it stays its child,
 and "no child left" means nobody is left. Elsewhere it ends the process group and the descendants it
@@ -46,6 +47,7 @@ class Guard:
             signal.signal(number, signal.SIG_IGN)
         self._program = 0
         self._status: int | None = None
+        self._grace_s = GRACE_S
 
     def run(self, arguments: list[str]) -> None:
         prctl = become_subreaper()
@@ -85,11 +87,23 @@ class Guard:
             pass  # the server is gone; nobody is there to be told
 
     def _told_to_stop(self, timeout_s: float | None) -> bool:
-        """Wait for something to happen; True when it is the end of the socket, or SIGTERM."""
+        """Wait for something to happen; True when it is a word from the server, or SIGTERM."""
         ready, _, _ = select.select([self._control, self._wake], [], [], timeout_s)
+        told = self._control in ready
+        if told:
+            self._hear()
         if self._wake in ready and signal.SIGTERM in os.read(self._wake, 512):
+            self._grace_s = GRACE_S
             return True
-        return self._control in ready
+        return told
+
+    def _hear(self) -> None:
+        """What the server says: how long a grace to give, or, by hanging up, the short one."""
+        try:
+            words = os.read(self._control, 512).split()
+            self._grace_s = float(words[-1])
+        except (OSError, IndexError, ValueError):
+            self._grace_s = GRACE_S
 
     def _reap(self) -> bool:
         """Take leave of the dead; True while a child lives."""
@@ -111,9 +125,12 @@ class Guard:
         left = len(below - {self._program})
         send(below, signal.SIGTERM)
         send(below, signal.SIGCONT)  # a stopped process takes its SIGTERM only when it goes on
-        grace_ends = time.monotonic() + GRACE_S
-        while self._remain(below) and (rest := grace_ends - time.monotonic()) > 0:
+        began = time.monotonic()
+        while self._remain(below) and (rest := began + self._grace_s - time.monotonic()) > 0:
             select.select([self._wake], [], [], min(rest, 0.02))
+            # Asked again, now with force, or hung up on: the long grace was for one who waits.
+            if self._grace_s > GRACE_S and select.select([self._control], [], [], 0)[0]:
+                self._hear()
         give_up = time.monotonic() + GIVE_UP_S
         while self._remain(below) and time.monotonic() < give_up:
             below |= self._living()

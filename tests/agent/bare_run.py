@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import anyio
 
@@ -19,7 +20,10 @@ from bamboo_mcp.tools.function import FunctionExecutor
 
 
 class BareRun:
-    """One run; `play` it once. `on_event` sees each event as it is emitted."""
+    """One run; `play` it once. `on_event` sees each event as it is emitted.
+
+    `request` are fields of its `RunRequest`.
+    """
 
     def __init__(
         self,
@@ -29,25 +33,36 @@ class BareRun:
         limits: Limits | None = None,
         compactor: Compactor | None = None,
         on_event: Callable[[RunEvent], None] | None = None,
+        roles_said: Collection[str] = (),
+        **request: Any,
     ) -> None:
         self.inbox = SteeringInbox()
         self.events: list[RunEvent] = []
         self.messages: list[Message] = [user_message("go")]
         self.outcome: Outcome | None = None
+        self.agent: Agent | None = None
         self._models = models
         self._tools = tools or FunctionExecutor(())
         self._limits = limits or Limits()
         self._compactor = compactor or StopWhenFull()
         self._on_event = on_event
+        self._roles_said = roles_said
+        self._request = request
 
     async def play(self) -> Outcome:
-        agent = Agent(
+        agent = self.agent or Agent(
             models=self._models,
             tools_for=lambda request: self._tools,
             questions=QuestionBroker(),
             compactor=self._compactor,
+            roles_said=self._roles_said,
         )
-        request = RunRequest(run_id=new_run_id(), session_id=new_session_id(), limits=self._limits)
+        request = RunRequest(
+            run_id=new_run_id(),
+            session_id=new_session_id(),
+            limits=self._limits,
+            **self._request,
+        )
         with anyio.fail_after(5):
             self.outcome = await agent.run(request, self, self.inbox, self._emit)
         return self.outcome

@@ -13,6 +13,7 @@ from bamboo_mcp.domain.models import ModelEntry
 from bamboo_mcp.domain.runs import Limits, Steer
 from bamboo_mcp.domain.tokens import Sizing
 from bamboo_mcp.domain.tools import ToolCall, ToolResult, ToolSpec, text_result
+from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Provider, ToolContext
 from bamboo_mcp.testing.scripted import ScriptedProvider, scripted_models
 from tests.agent.bare_run import BareRun
@@ -37,6 +38,12 @@ class Hanging:
 
     def sizing(self, provider: str, model: str) -> Sizing:
         return Sizing()
+
+    def cost(self, provider: str, model: str, usage: Usage) -> float | None:
+        return None
+
+    async def load_prices(self, provider: str = "", model: str = "") -> None:
+        return
 
     async def list_tools(self) -> Sequence[ToolSpec]:
         await self._hang()

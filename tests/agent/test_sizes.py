@@ -12,6 +12,7 @@ from bamboo_mcp.domain.messages import Message, user_message
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry, ModelRequest
 from bamboo_mcp.domain.stream import Chunk
 from bamboo_mcp.domain.tokens import Ruler, Sizing
+from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Notify, Provider, ToolContext
 from bamboo_mcp.testing.scripted import Call, ScriptedProvider, Step, Tokens
 from bamboo_mcp.tools.function import FunctionExecutor, tool
@@ -37,6 +38,12 @@ class Sized:
 
     def sizing(self, provider: str, model: str) -> Sizing:
         return self.sizings.setdefault(f"{provider}:{model}", Sizing(Ruler(self._count)))
+
+    def cost(self, provider: str, model: str, usage: Usage) -> float | None:
+        return None
+
+    async def load_prices(self, provider: str = "", model: str = "") -> None:
+        return
 
     def _count(self, text: str) -> int:
         self.given.append(text)

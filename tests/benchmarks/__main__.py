@@ -14,7 +14,15 @@ import msgspec
 
 from tests.benchmarks.pairing import Row, table
 
-ROUNDS: Mapping[str, int] = {"start": 9, "loop": 9, "storage": 9, "crowd": 5, "stream": 9}
+ROUNDS: Mapping[str, int] = {
+    "start": 9,
+    "loop": 9,
+    "storage": 9,
+    "crowd": 5,
+    "stream": 9,
+    "http": 5,
+    "sessions": 5,
+}
 
 
 def main() -> int:

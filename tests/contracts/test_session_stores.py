@@ -5,7 +5,7 @@ import pytest
 
 from bamboo_mcp.disk.journals import Journals
 from bamboo_mcp.ports import SessionStore
-from bamboo_mcp.sessions.index import SessionIndex
+from bamboo_mcp.sessions.index import IndexKind, SessionIndex
 from bamboo_mcp.sessions.journal_store import JournalSessionStore
 from bamboo_mcp.sessions.memory import MemorySessionStore
 from bamboo_mcp.testing.contracts.session_store import SessionStoreContract
@@ -17,6 +17,9 @@ class TestMemorySessionStore(SessionStoreContract):
 
 
 class TestJournalSessionStore(SessionStoreContract):
+    kind: IndexKind = "tinydb"
+    many = 1000
+
     def journals(self) -> Journals:
         return Journals("process")
 
@@ -27,7 +30,8 @@ class TestJournalSessionStore(SessionStoreContract):
             yield
 
     def make(self) -> SessionStore:
-        return JournalSessionStore(self.home, self.open_journals, SessionIndex(self.home))
+        index = SessionIndex(self.home, kind=self.kind, many=self.many)
+        return JournalSessionStore(self.home, self.open_journals, index)
 
 
 class TestJournalSessionStoreWithOneOpenFile(TestJournalSessionStore):
@@ -35,3 +39,14 @@ class TestJournalSessionStoreWithOneOpenFile(TestJournalSessionStore):
 
     def journals(self) -> Journals:
         return Journals("turn", open_limit=1)
+
+
+class TestJournalSessionStoreListedInSqlite(TestJournalSessionStore):
+    kind = "sqlite"
+
+
+class TestJournalSessionStoreThatGoesOverToSqlite(TestJournalSessionStore):
+    """After the second session."""
+
+    kind = "auto"
+    many = 2

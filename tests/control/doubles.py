@@ -32,7 +32,7 @@ from bamboo_mcp.domain.runs import (
     SteerReceipt,
     TerminalStatus,
 )
-from bamboo_mcp.domain.sessions import Session, SessionMeta
+from bamboo_mcp.domain.sessions import Session, SessionHits, SessionMeta
 from bamboo_mcp.domain.subagents import Subagent, SubagentSpec, WaitMode, WaitResult
 from bamboo_mcp.ports import SessionWriter
 
@@ -60,6 +60,8 @@ class FakeSubagents:
         self.states: dict[SubagentId, Subagent] = {}
         self.answers: list[tuple[QuestionId | None, Answer]] = []
         self.steered: list[tuple[str, Delivery]] = []
+        self.resumed: list[tuple[SubagentId, str]] = []
+        self.stalled: dict[SubagentId, float] = {}
         self.cancelled: list[tuple[SubagentId, str, bool]] = []
         self.waits: list[float] = []
         self.steer_state: SteerReceipt | None = None
@@ -121,6 +123,21 @@ class FakeSubagents:
         self.on_spawn(one)
         return one
 
+    async def resume(self, subagent_id: SubagentId, message: str, *, caller: Subject) -> Subagent:
+        one = self._of(subagent_id, caller)
+        self.resumed.append((subagent_id, message))
+        self.change(
+            subagent_id,
+            run_id=new_run_id(),
+            earlier_runs=(*one.earlier_runs, one.run_id),
+            status="running",
+            outcome=None,
+            ended_at=None,
+            last_seq=0,
+        )
+        self.on_spawn(self.states[subagent_id])
+        return self.states[subagent_id]
+
     async def steer(
         self,
         subagent_id: SubagentId,
@@ -164,7 +181,9 @@ class FakeSubagents:
             self.finish(subagent_id, "so far", status="cancelled")
         return [self.states[subagent_id]]
 
-    async def get(self, subagent_id: SubagentId, *, caller: Subject) -> Subagent:
+    async def get(
+        self, subagent_id: SubagentId, *, caller: Subject, run_id: RunId | None = None
+    ) -> Subagent:
         return self._of(subagent_id, caller)
 
     async def wait(
@@ -175,6 +194,7 @@ class FakeSubagents:
         mode: WaitMode = "all",
         timeout_s: float = 25.0,
         seen: Mapping[SubagentId, int] | None = None,
+        stall_s: float | None = None,
         on_change: Callable[[Sequence[Subagent]], None] | None = None,
     ) -> WaitResult:
         self.waits.append(timeout_s)
@@ -183,10 +203,16 @@ class FakeSubagents:
         done = False
         with anyio.move_on_after(timeout_s):
             while not (done := self._holds(subagent_ids, mode, seen or {})):
+                if stall_s is not None and self.stalled:
+                    break
                 if on_change is not None:
                     on_change([self.states[one] for one in subagent_ids])
                 await self._changed.wait()
-        return WaitResult(subagents=tuple(self.states[one] for one in subagent_ids), done=done)
+        return WaitResult(
+            subagents=tuple(self.states[one] for one in subagent_ids),
+            done=done,
+            stalled=self.stalled if stall_s is not None else {},
+        )
 
     async def list_subagents(
         self,
@@ -314,6 +340,9 @@ class FakeSessions:
     async def list_sessions(
         self, *, limit: int = 20, before: float | None = None, subagents_only: bool = False
     ) -> Sequence[SessionMeta]:
+        raise NotImplementedError
+
+    async def search(self, query: str, *, limit: int = 20, offset: int = 0) -> SessionHits:
         raise NotImplementedError
 
     async def delete(self, session_id: SessionId) -> None:

@@ -13,6 +13,7 @@ from bamboo_mcp.domain.ids import new_call_id
 from bamboo_mcp.domain.models import ModelEntry
 from bamboo_mcp.domain.tokens import Sizing
 from bamboo_mcp.domain.tools import ToolCall, ToolResult, ToolSpec
+from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Models, Provider
 from bamboo_mcp.tools.function import FunctionExecutor, tools_of
 from tests.control.desk import Desk
@@ -33,6 +34,12 @@ class NoMenu:
 
     def sizing(self, provider: str, model: str) -> Sizing:
         raise NotImplementedError
+
+    def cost(self, provider: str, model: str, usage: Usage) -> float | None:
+        return None
+
+    async def load_prices(self, provider: str = "", model: str = "") -> None:
+        return
 
 
 async def health(report: Mapping[str, Any], models: Models | None = None) -> ToolResult:

@@ -10,6 +10,7 @@ from bamboo_mcp.domain.ids import new_call_id
 from bamboo_mcp.domain.models import ModelCaps, ModelEntry
 from bamboo_mcp.domain.tokens import Sizing
 from bamboo_mcp.domain.tools import ToolCall, ToolResult
+from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.tools.function import FunctionExecutor, tools_of
 from tests.control.desk import Desk
@@ -41,6 +42,12 @@ class Menu:
 
     def sizing(self, provider: str, model: str) -> Sizing:
         raise NotImplementedError
+
+    def cost(self, provider: str, model: str, usage: Usage) -> float | None:
+        return None
+
+    async def load_prices(self, provider: str = "", model: str = "") -> None:
+        return
 
 
 async def list_models(**arguments: object) -> ToolResult:

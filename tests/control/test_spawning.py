@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bamboo_mcp.domain.ids import (
     SubagentId,
     Subject,
 )
+from bamboo_mcp.domain.subagents import RUN_STRIDE
 from tests.control.desk import Desk
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"count": {"type": "integer"}},
+    "required": ["count"],
+    "additionalProperties": False,
+}
 
 
 async def test_what_is_asked_for_reaches_the_subagent() -> None:
@@ -76,3 +86,88 @@ async def test_spawning_with_a_wait_answers_like_a_wait() -> None:
     assert (spawned["status"], spawned["done"]) == ("completed", True)
     assert spawned["subagents"][0]["result"]["text"] == "42"
     assert spawned["notices"] == []
+
+
+async def test_what_a_fork_copies_and_what_an_answer_must_be_reach_the_subagent() -> None:
+    desk = Desk()
+    parent = await desk.spawn()
+    child = await desk.spawn(
+        parent_id=parent, context="fork", fork_messages=7, output_schema=SCHEMA
+    )
+    spec = desk.subagents.states[child].spec
+    assert (spec.context, spec.fork_messages, spec.parent_id) == ("fork", 7, parent)
+    assert spec.output_schema == SCHEMA
+
+
+async def test_a_repeated_key_is_compared_by_what_was_asked_and_not_by_how_long_to_wait() -> None:
+    desk = Desk()
+    asked = []
+    calls: list[dict[str, Any]] = [
+        {},
+        {"wait_s": 0.01},
+        {"title": ""},
+        {"title": "other"},
+        {"task": "more"},
+    ]
+    for more in calls:
+        one = await desk.spawn(**{"task": "count", "idempotency_key": "k", **more})
+        asked.append(desk.subagents.states[one].spec.asked)
+        assert desk.subagents.states[one].spec.idempotency_key == "k"
+    assert asked[0] == asked[1] == asked[2]
+    assert len(set(asked)) == 3
+
+
+async def test_resuming_gives_a_new_run_and_a_cursor_before_its_first_event() -> None:
+    desk = Desk()
+    one = await desk.spawn()
+    first = desk.subagents.states[one].run_id
+    desk.subagents.finish(one, "forty")
+    await desk.get("await_subagents", subagent_ids=[one])
+    answer = await desk.get("resume_subagent", subagent_id=one, message="go on")
+    assert desk.subagents.resumed == [(one, "go on")]
+    assert answer["subagent_id"] == one
+    assert answer["run_id"] != first
+    assert (answer["status"], answer["subagents"]) == ("running", None)
+    details = (await desk.get("get_subagent", subagent_id=one))["details"]
+    assert (details["run_id"], details["earlier_runs"]) == (answer["run_id"], [first])
+    desk.subagents.change(one, last_seq=RUN_STRIDE + 1)
+    desk.subagents.finish(one, "and two")
+    desk.subagents.change(one, last_seq=RUN_STRIDE + 2)
+    waited = await desk.get(
+        "await_subagents", subagent_ids=[one], mode="any", cursor=answer["cursor"]
+    )
+    assert waited["subagents"][0]["result"]["text"] == "and two"
+
+
+async def test_resuming_with_a_wait_answers_like_a_wait() -> None:
+    desk = Desk()
+    one = await desk.spawn()
+    desk.subagents.finish(one)
+    desk.subagents.on_spawn = lambda child: desk.subagents.finish(child.subagent_id, "42")
+    answer = await desk.get("resume_subagent", subagent_id=one, message="go on", wait_s=5)
+    assert (answer["status"], answer["done"]) == ("completed", True)
+    assert answer["subagents"][0]["result"]["text"] == "42"
+
+
+async def test_an_answer_to_a_schema_is_given_as_text_and_as_what_it_says() -> None:
+    desk = Desk(max_result_chars=2_000)
+    one = await desk.spawn(output_schema=SCHEMA)
+    desk.subagents.finish(one, '```json\n{"count": 42}\n```')
+    (entry,) = (await desk.get("await_subagents", subagent_ids=[one]))["subagents"]
+    assert entry["result"]["output"] == {"count": 42}
+    shown = await desk.get("get_subagent", subagent_id=one)
+    assert shown["result"]["output"] == {"count": 42}
+    part = await desk.get("get_subagent", subagent_id=one, include=["result"], offset=3)
+    assert part["result"]["output"] is None
+    long = await desk.spawn(output_schema={"type": "array"})
+    desk.subagents.finish(long, str(list(range(500))))
+    shown = await desk.get("get_subagent", subagent_id=long, include=["result"])
+    assert (shown["result"]["output"], shown["result"]["next_offset"] is None) == (None, False)
+    wrong = await desk.spawn(output_schema=SCHEMA)
+    desk.subagents.finish(
+        wrong, "forty-two", status="error", error_code="output_invalid", error="it is not JSON"
+    )
+    shown = await desk.get("get_subagent", subagent_id=wrong, include=["result"])
+    assert (shown["result"]["output"], shown["result"]["is_error"]) == (None, True)
+    assert "forty-two" in shown["result"]["text"]
+    assert "output_invalid" in shown["result"]["text"]

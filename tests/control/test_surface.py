@@ -11,6 +11,7 @@ async def test_descriptions_are_short_and_have_an_example_and_names_are_plain() 
     specs = await Desk().tools.list_tools()
     assert [spec.name for spec in specs] == [
         "spawn_subagent",
+        "resume_subagent",
         "await_subagents",
         "steer_subagent",
         "answer_subagent",
@@ -57,10 +58,11 @@ async def test_every_answer_fits_its_schema() -> None:
             await desk.get(
                 "get_subagent",
                 subagent_id=one,
-                include=["status", "events", "result", "transcript", "steers"],
+                include=["status", "events", "result", "transcript", "steers", "evidence"],
             ),
         ),
         ("list_subagents", await desk.get("list_subagents")),
+        ("resume_subagent", await desk.get("resume_subagent", subagent_id=one, message="m")),
     ]
     schemas = {spec.name: spec.output_schema for spec in await desk.tools.list_tools()}
     for name, answer in answers:
@@ -71,9 +73,19 @@ async def test_every_answer_fits_its_schema() -> None:
     ("tool", "arguments", "named"),
     [
         ("spawn_subagent", {}, "task"),
-        ("spawn_subagent", {"task": "t", "context": "fork"}, "context"),
-        ("spawn_subagent", {"task": "t", "idempotency_key": "k"}, "idempotency_key"),
-        ("spawn_subagent", {"task": "t", "output_schema": {}}, "output_schema"),
+        ("spawn_subagent", {"task": "t", "context": "copy"}, "context"),
+        ("spawn_subagent", {"task": "t", "context": "fork"}, "parent_id"),
+        ("spawn_subagent", {"task": "t", "fork_messages": 0}, "fork_messages"),
+        ("spawn_subagent", {"task": "t", "idempotency_key": "k" * 201}, "idempotency_key"),
+        ("spawn_subagent", {"task": "t", "output_schema": []}, "output_schema"),
+        ("spawn_subagent", {"task": "t", "output_schema": {"type": 7}}, "output_schema"),
+        (
+            "spawn_subagent",
+            {"task": "t", "output_schema": {"$ref": "file:///etc/passwd"}},
+            "output_schema",
+        ),
+        ("resume_subagent", {"subagent_id": "sub_x"}, "message"),
+        ("resume_subagent", {"subagent_id": "sub_x", "message": " "}, "message"),
         ("spawn_subagent", {"task": "t", "wait_s": -1}, "wait_s"),
         ("spawn_subagent", {"task": "t", "wait_s": "1"}, "wait_s"),
         ("spawn_subagent", {"task": 7}, "task"),
@@ -81,14 +93,15 @@ async def test_every_answer_fits_its_schema() -> None:
         ("spawn_subagent", {"task": "t", "limits": {"max_rounds": 18}}, "limits.max_rounds 18"),
         ("spawn_subagent", {"task": "t", "limits": {"rounds": 1}}, "limits"),
         ("spawn_subagent", {"task": "t", "permission_mode": "root"}, "permission_mode"),
-        ("await_subagents", {"mode": "first_success"}, "mode"),
-        ("await_subagents", {"stall_s": 5}, "stall_s"),
+        ("await_subagents", {"mode": "first"}, "mode"),
+        ("await_subagents", {"stall_s": 0}, "stall_s"),
         ("await_subagents", {"subagent_ids": []}, "subagent_ids"),
         ("await_subagents", {"cursor": "12"}, "cursor"),
         ("steer_subagent", {"subagent_id": "sub_x"}, "message"),
         ("steer_subagent", {"subagent_id": "sub_x", "message": " "}, "message"),
         ("steer_subagent", {"subagent_id": "sub_x", "message": "m", "delivery": "now"}, "delivery"),
-        ("get_subagent", {"subagent_id": "sub_x", "include": ["evidence"]}, "include"),
+        ("get_subagent", {"subagent_id": "sub_x", "include": ["proof"]}, "include"),
+        ("get_subagent", {"subagent_id": "sub_x", "run_id": ""}, "run_id"),
         ("get_subagent", {"subagent_id": "sub_x", "offset": -1}, "offset"),
         ("list_subagents", {"status": "asleep"}, "status"),
         ("list_subagents", {"limit": 101}, "limit"),
@@ -113,6 +126,7 @@ async def test_a_bad_argument_is_named_before_anything_happens(
         ("answer_subagent", {"subagent_id": "sub_none", "question_id": "q", "answer": "a"}),
         ("cancel_subagent", {"subagent_id": "sub_none"}),
         ("get_subagent", {"subagent_id": "sub_none"}),
+        ("resume_subagent", {"subagent_id": "sub_none", "message": "m"}),
         ("spawn_subagent", {"task": "t", "parent_id": "sub_none"}),
     ],
 )

@@ -183,3 +183,27 @@ async def test_a_cancelled_run_keeps_its_text_and_hands_back_what_was_not_delive
     assert (page["text"], page["is_error"]) == ("half", False)
     assert page["undelivered"][0]["text"] == "also write it to a file"
     assert steer.steer_id in result.text
+
+
+async def test_a_wait_that_a_stalled_one_ended_says_so_and_for_how_long() -> None:
+    desk = Desk()
+    one, other = [await desk.spawn() for _ in range(2)]
+    desk.subagents.stalled = {one: 61.5}
+    with anyio.fail_after(5):
+        result = await desk.call("await_subagents", timeout_s=30, stall_s=60)
+    assert result.structured is not None
+    assert result.structured["done"] is False
+    stalled = {entry["subagent_id"]: entry["stalled_s"] for entry in result.structured["subagents"]}
+    assert stalled == {one: 61.5, other: None}
+    assert "1 gave no sign of life" in result.text
+    assert "no sign of life for 62 s" in result.text
+
+
+async def test_a_wait_for_the_first_success_gives_its_result() -> None:
+    desk = Desk()
+    one, other = [await desk.spawn() for _ in range(2)]
+    desk.subagents.finish(one, "42")
+    desk.subagents.finish(other, "", status="error", error="x", error_code="y")
+    answer = await desk.get("await_subagents", subagent_ids=[one, other], mode="first_success")
+    assert answer["done"]
+    assert answer["subagents"][0]["result"]["text"] == "42"

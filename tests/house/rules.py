@@ -45,6 +45,8 @@ CONFINED: Mapping[str, tuple[str, ...]] = {
     "keyring": ("settings/keyrings",),
     "genai_prices": ("providers/prices",),
     "bpe_openai": ("providers/",),
+    "opentelemetry": ("metrics/tracing",),
+    "sqlite3": ("sessions/", "metrics/"),
     "jsonschema_rs": ("tools/", "testing/"),
 }
 """Where in bamboo_mcp a library may be imported: beginnings of paths."""

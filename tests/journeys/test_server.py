@@ -15,21 +15,31 @@ CONTROL = [
     "answer_subagent",
     "await_subagents",
     "cancel_subagent",
+    "delete_session",
+    "get_session",
     "get_subagent",
     "health",
     "list_models",
+    "list_sessions",
     "list_subagents",
+    "resume_subagent",
     "spawn_subagent",
     "steer_subagent",
+    "update_session",
 ]
 WORKSPACE = [
     "edit_file",
     "find_files",
     "list_directory",
+    "read_command_output",
     "read_file",
+    "read_notes",
     "run_command",
     "search_files",
+    "stop_command",
+    "update_plan",
     "write_file",
+    "write_note",
 ]
 
 STEERED = """
@@ -223,7 +233,7 @@ async def test_health_says_what_is_wrong_and_what_is_missing(tmp_path: Path) -> 
     assert "ANTHROPIC_API_KEY" in str(health["models"]["missing"]) or "pip install" in str(
         health["models"]["missing"]
     )
-    assert [plugin["fault"] for plugin in health["plugins"]] == ["", "", ""]
+    assert [plugin["fault"] for plugin in health["plugins"]] == [""] * len(health["plugins"])
 
 
 NESTED = """

@@ -5,6 +5,7 @@ import pytest
 from bamboo_mcp.disk.journals import Journals
 from bamboo_mcp.domain.errors import RunBusy, UnknownId
 from bamboo_mcp.domain.events import (
+    LimitNear,
     ModelAnswered,
     QuestionAnswered,
     QuestionAsked,
@@ -15,6 +16,7 @@ from bamboo_mcp.domain.events import (
     TextDelta,
     ToolFinished,
     ToolStarted,
+    Warned,
 )
 from bamboo_mcp.domain.ids import (
     CallId,
@@ -91,6 +93,7 @@ async def test_what_is_kept_by_listening_is_what_the_log_on_disk_tells(tmp_path:
             live = await board.state(run)
             replayed = RunBoard(FileEventLog(tmp_path, journals), THEIRS, everybody)
             assert await replayed.state(run) == live
+            assert await replayed.picture(run) == await board.picture(run)
             assert live.last_seq == count
         assert live.status == "completed"
         assert live.outcome == ENDED.outcome
@@ -257,3 +260,47 @@ async def test_what_ended_long_ago_is_folded_again() -> None:
     assert len(board._own) == 0
     assert len(board._ended) == 1000
     assert {(await board.state(run)).status for run in runs} == {"completed"}
+
+
+async def test_who_comes_late_or_again_gets_the_picture_of_who_was_there_from_the_start(
+    tmp_path: Path,
+) -> None:
+    with Journals("process") as journals:
+        log = FileEventLog(tmp_path, journals)
+        early = RunBoard(log, OURS, everybody)
+        again = RunBoard(FileEventLog(tmp_path, journals), THEIRS, everybody)
+        run = early.reserve(SESSION, SUBAGENT)
+        log.append(run, started())
+        for number in range(1, 201):
+            log.append(run, RoundStarted(round=number))
+            log.append(run, ModelAnswered(round=number, usage=Usage(input=number)))
+            log.append(run, Warned(code="w", message=str(number)))
+            if number % 50 == 0:
+                assert await again.picture(run) == await early.picture(run)
+        log.append(run, LimitNear(limit="max_rounds", value=200, final=True))
+        log.append(run, asked("q1"))
+        picture = await early.picture(run)
+        late = RunBoard(FileEventLog(tmp_path, journals), THEIRS, everybody)
+        assert await late.picture(run) == await again.picture(run) == picture
+        assert picture.last_budget == LimitNear(limit="max_rounds", value=200, final=True)
+        assert (picture.state.status, picture.state.rounds) == ("waiting", 200)
+        *warnings, bound, question = picture.critical
+        assert [event.message for event in warnings if isinstance(event, Warned)] == [
+            str(number) for number in range(139, 201)
+        ]
+        assert (bound, question) == (picture.last_budget, asked("q1"))
+        assert len(picture.critical) >= 32
+
+
+async def test_the_last_thing_about_tokens_is_in_the_picture() -> None:
+    log = MemoryEventLog()
+    board = RunBoard(log, OURS, everybody)
+    run = board.reserve(SESSION)
+    assert (await board.picture(run)).last_budget is None
+    for event in STORY:
+        log.append(run, event)
+    picture = await board.picture(run)
+    assert picture.last_budget == STORY[11]
+    assert picture.critical == (asked("q1"), asked("q2"), answered("q1"), answered("q2"))
+    with pytest.raises(UnknownId):
+        await board.picture(new_run_id())

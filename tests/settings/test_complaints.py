@@ -30,7 +30,7 @@ def test_a_key_in_the_wrong_section_is_found_by_its_name(tmp_path: Path) -> None
 
 def test_an_unknown_key_like_no_other_gets_the_allowed_ones(tmp_path: Path) -> None:
     file = written(tmp_path, "[storage]\ncolour = 1\n")
-    assert refusal(file).message.endswith("allowed here: durability")
+    assert refusal(file).message.endswith("allowed here: durability, index")
 
 
 def test_an_unknown_key_of_a_provider_is_compared_with_a_providers_keys(tmp_path: Path) -> None:

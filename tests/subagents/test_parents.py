@@ -10,6 +10,7 @@ from bamboo_mcp.domain.events import RoundStarted
 from bamboo_mcp.domain.ids import LOCAL, SubagentId, Subject
 from bamboo_mcp.domain.runs import Limits
 from bamboo_mcp.domain.tokens import Sizing
+from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.subagents.admission import SubagentRules
 from bamboo_mcp.testing.harness import open_harness
 from bamboo_mcp.testing.scripted import ScriptedProvider, scripted_models
@@ -76,6 +77,12 @@ class SlowModels:
 
     def sizing(self, provider: str, model: str) -> Sizing:
         return self._models.sizing(provider, model)
+
+    def cost(self, provider: str, model: str, usage: Usage) -> float | None:
+        return None
+
+    async def load_prices(self, provider: str = "", model: str = "") -> None:
+        return
 
 
 async def test_a_child_that_is_admitted_while_its_parent_ends_is_not_born() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 import msgspec
 
@@ -15,7 +17,7 @@ from bamboo_mcp.domain.messages import (
     ToolResultBlock,
     user_message,
 )
-from bamboo_mcp.domain.sessions import SessionMeta
+from bamboo_mcp.domain.sessions import SessionMeta, merged
 from bamboo_mcp.domain.subagents import SubagentSpec
 from bamboo_mcp.ports import SessionStore
 from bamboo_mcp.testing.contracts import raising
@@ -126,6 +128,48 @@ class SessionStoreContract:
             assert texts(other.messages) == [str(n) for n in range(10)]
         assert texts((await store.load(meta.session_id)).messages) == [str(n) for n in range(10)]
 
+    async def test_what_somebody_appends_during_a_run_stays_and_never_parts_a_call_from_its_answer(
+        self,
+    ) -> None:
+        store, meta = self.make(), born()
+        await store.create(meta, [user_message("task")])
+        call = ToolCallBlock(id="1", name="read_file")
+        answer = ToolResultBlock(call_id="1", content=(TextBlock(text="content"),))
+        async with store.open(meta.session_id) as run, store.open(meta.session_id) as person:
+            run.append(Message(role="assistant", blocks=(call,)))
+            person.append(user_message("also this"))
+            run.append(Message(role="user", blocks=(answer,)))
+            run.append(Message(role="assistant", blocks=(TextBlock(text="done"),)))
+            seen = list(run.messages)
+        kinds = [type(message.blocks[0]) for message in seen]
+        assert kinds == [TextBlock, ToolCallBlock, ToolResultBlock, TextBlock, TextBlock]
+        assert [message.text for message in seen] == ["task", "", "", "also this", "done"]
+        async with store.open(meta.session_id) as later:
+            assert list(later.messages) == seen, "the next run has the same history"
+        assert (await store.load(meta.session_id)).total == 5
+
+    async def test_a_run_saves_its_copy_without_undoing_what_people_edited(self) -> None:
+        store = self.make()
+        meta = msgspec.structs.replace(born(title="old"), extra={"a": 1, "b": 1, "gone": 1})
+        await store.create(meta)
+        async with store.open(meta.session_id) as run:
+            read = run.meta
+        await store.edit(
+            meta.session_id,
+            lambda latest: msgspec.structs.replace(
+                latest.retitled("by a person"), pinned=True, extra={"a": 2, "b": 1, "gone": 1}
+            ),
+        )
+        copy = msgspec.structs.replace(
+            read, title="by the run", model="m:1", extra={"a": 3, "b": 3, "c": 3}
+        )
+        change = partial(merged, mine=copy, base=read)
+        saved = await store.edit(meta.session_id, change)
+        assert (saved.title, saved.title_version, saved.pinned) == ("by a person", 1, True)
+        assert (saved.model, saved.version) == ("m:1", 2)
+        assert saved.extra == {"a": 2, "b": 3, "c": 3}
+        assert (await store.load(meta.session_id)).meta == saved
+
     async def test_an_edit_changes_the_record_and_raises_its_version(self) -> None:
         store, meta = self.make(), born(title="old")
         await store.create(meta, [user_message("kept")])
@@ -196,6 +240,80 @@ class SessionStoreContract:
             meta.session_id, lambda latest: msgspec.structs.replace(latest, pinned=True)
         )
         assert list(await store.list_sessions()) == [edited]
+
+    async def test_words_are_found_in_titles_and_messages_wherever_they_are(self) -> None:
+        store = self.make()
+        plan = born(1.0, title="Plan of the Café")
+        await store.create(plan, [user_message("flour"), user_message("and two eggs, beaten")])
+        other = born(2.0, title="eggs")
+        await store.create(other, [user_message("nothing else")])
+
+        async def found(query: str) -> list[SessionMeta]:
+            return [hit.meta for hit in (await store.search(query)).hits]
+
+        assert await found("flour") == [plan]
+        assert await found("FLOUR Beaten") == [plan], "in two messages, and in any case"
+        assert await found("cafe") == [plan], "without the accent"
+        assert await found("caf") == [plan], "as a beginning"
+        assert await found("lour") == [], "not in the middle"
+        assert await found('"two eggs"') == [plan]
+        assert await found('"eggs two"') == []
+        assert await found("eggs") == [other, plan], "a title says more than a message"
+        assert await found("eggs -plan") == [plan], "no sign has a meaning of its own"
+        assert await found("flour absent") == []
+        for hit in (await store.search("eggs")).hits:
+            assert "eggs" in hit.excerpt
+        assert [hit.position for hit in (await store.search("eggs")).hits] == [None, 1]
+
+    async def test_what_is_new_is_found_at_once_and_what_is_gone_is_not(self) -> None:
+        store, meta = self.make(), born(title="first")
+        await store.create(meta, [user_message("alpha")])
+
+        async def found(query: str) -> bool:
+            page = await store.search(query)
+            assert page.unread == 0
+            return bool(page.hits)
+
+        assert await found("alpha")
+        assert not await found("beta")
+        async with store.open(meta.session_id) as writer:
+            writer.append(user_message("beta"))
+            assert await found("beta")
+        await store.edit(meta.session_id, lambda latest: latest.retitled("second"))
+        assert await found("second")
+        assert not await found("first")
+        await store.delete(meta.session_id)
+        for word in ("alpha", "beta", "second"):
+            assert not await found(word)
+
+    async def test_a_script_without_spaces_is_searched_by_its_characters(self) -> None:
+        store, meta = self.make(), born(title="会議の記録")
+        await store.create(meta, [user_message("東京の天気を調べる")])
+        assert (await store.search("天気")).hits[0].meta == meta
+        assert (await store.search("天気")).hits[0].excerpt == "東京の天気を調べる"
+        assert (await store.search("記録 東京")).hits[0].meta == meta
+        assert not (await store.search("気天")).hits
+
+    async def test_a_query_without_a_word_is_refused(self) -> None:
+        store = self.make()
+        await store.create(born(title="x"))
+        for query in ("", "  ", "***", '""', "-"):
+            with raising(InvalidInput):
+                await store.search(query)
+        assert not (await store.search('AND OR NOT "un"closed NEAR(')).hits
+
+    async def test_hits_page_by_offset(self) -> None:
+        store = self.make()
+        for n in range(5):
+            await store.create(born(float(n), title=f"needle {n}"))
+        whole = [hit.meta for hit in (await store.search("needle")).hits]
+        assert len(whole) == 5
+        pages = [
+            hit.meta
+            for offset in (0, 2, 4, 6)
+            for hit in (await store.search("needle", limit=2, offset=offset)).hits
+        ]
+        assert pages == whole
 
     async def test_a_deleted_session_is_gone(self) -> None:
         store, meta, other = self.make(), born(), born()
