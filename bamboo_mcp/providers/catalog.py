@@ -21,7 +21,7 @@ from bamboo_mcp.domain.usage import Usage
 from bamboo_mcp.ports import Provider
 from bamboo_mcp.providers.choice import Choice
 from bamboo_mcp.providers.fallbacks import Fallbacks
-from bamboo_mcp.providers.instances import Instance, InstanceSettings
+from bamboo_mcp.providers.instances import PROBE_WITHIN_S, Instance, InstanceSettings
 from bamboo_mcp.providers.prices import PriceData
 from bamboo_mcp.providers.retrying import Retrying
 from bamboo_mcp.providers.sizing import Sizings
@@ -62,6 +62,7 @@ class ProviderCatalog:
         wrap: Wrap | None = None,
         load_within_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
+        probe_within_s: float = PROBE_WITHIN_S,
     ) -> None:
         self._load_within_s = load_within_s
         self._roles = dict(roles or {})
@@ -70,7 +71,14 @@ class ProviderCatalog:
         self._sizings = Sizings()
         self._price_data = PriceData()
         self._instances = _instances(
-            contributions, providers or {}, os.environ if environ is None else environ, clock
+            contributions,
+            providers or {},
+            partial(
+                Instance,
+                environ=os.environ if environ is None else environ,
+                clock=clock,
+                probe_within_s=probe_within_s,
+            ),
         )
         self._choice = Choice(
             self._instances, local=local, load_within_s=load_within_s, clock=clock
@@ -236,8 +244,7 @@ class ProviderCatalog:
 def _instances(
     contributions: Sequence[ProviderContribution],
     providers: Mapping[str, InstanceSettings],
-    environ: Mapping[str, str],
-    clock: Callable[[], float],
+    instance: Callable[..., Instance],
 ) -> dict[str, Instance]:
     """In the order in which they are tried: the settings', then types and presets as they ship."""
     types = {contribution.type: contribution for contribution in contributions}
@@ -247,7 +254,6 @@ def _instances(
         for preset in contribution.presets
     }
     found: dict[str, Instance] = {}
-    instance = partial(Instance, environ=environ, clock=clock)
     for name, settings in providers.items():
         kind, preset = presets.get(name, ("", None))
         if settings.type and settings.type != kind:

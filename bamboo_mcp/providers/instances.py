@@ -65,6 +65,7 @@ class Instance:
         settings: InstanceSettings | None = None,
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
+        probe_within_s: float = PROBE_WITHIN_S,
     ) -> None:
         self.name = name
         self.type = kind
@@ -73,6 +74,7 @@ class Instance:
         self._settings = settings
         self._environ = environ
         self._clock = clock
+        self._probe_within_s = probe_within_s
         self._asking = anyio.Lock()
         self._loader = Loader(name, self._make, lambda: self._sound_config().api_key)
         self.opened: Retrying | None = None
@@ -198,7 +200,7 @@ class Instance:
         try:
             if self.preset is not None and self.is_local:
                 probe: Probe = found(self.preset.probe)
-                if not await probe(self.config()[0], PROBE_WITHIN_S):
+                if not await probe(self.config()[0], self._probe_within_s):
                     return ()
             return tuple(await (await self.open(load_within_s)).models())
         except (Exception, SystemExit) as error:

@@ -16,6 +16,7 @@ from bamboo_mcp.contributions import ProviderConfig, ProviderContribution, Provi
 from bamboo_mcp.domain.models import ModelFacts
 from bamboo_mcp.providers.catalog import ProviderCatalog
 from bamboo_mcp.providers.choice import GIVE_UP_AFTER
+from bamboo_mcp.providers.instances import PROBE_WITHIN_S
 from bamboo_mcp.providers.shipped import shipped_providers
 from bamboo_mcp.testing.fake_llm.chat import ChatDialect
 from bamboo_mcp.testing.fake_llm.server import FakeLLM, fake_llm
@@ -47,7 +48,9 @@ def _with_servers(addresses: Mapping[str, str]) -> list[ProviderContribution]:
 
 
 def _catalog(addresses: Mapping[str, str], *, local: bool = True, **more: Any) -> ProviderCatalog:
-    return ProviderCatalog(_with_servers(addresses), local=local, environ={}, **more)
+    return ProviderCatalog(
+        _with_servers(addresses), local=local, environ={}, **{"probe_within_s": 5.0, **more}
+    )
 
 
 async def _chosen(catalog: ProviderCatalog) -> str:
@@ -151,7 +154,8 @@ async def test_a_server_that_never_answers_costs_a_moment_and_is_looked_for_once
     port = listener.extra(SocketAttribute.local_port)
     async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, swallow)
-        async with _catalog({"vllm": f"http://127.0.0.1:{port}/v1"}) as catalog:
+        address = {"vllm": f"http://127.0.0.1:{port}/v1"}
+        async with _catalog(address, probe_within_s=PROBE_WITHIN_S) as catalog:
             async with anyio.create_task_group() as runs:
                 for _ in range(20):
                     runs.start_soon(_chosen, catalog)
